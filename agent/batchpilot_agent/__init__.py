@@ -1,0 +1,1 @@
+"""The pilot that runs jobs on a node."""

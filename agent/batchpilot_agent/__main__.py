@@ -1,0 +1,110 @@
+"""Start an agent: `python -m batchpilot_agent --registry DIR --agent ID --pool NAME --slots N …`.
+
+This process becomes the keeper, its child the pilot; what the pilot needs is loaded only there. Exit codes:
+
+    0 left as planned (idle, drained, told to)       66 the registry is not there (any more)
+    2 wrong arguments                                69 no broker for `--orphan-timeout`
+    76 refused by the coordinator                    70 failed, the log says why
+    128 + n: the pilot was ended by signal n
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+from batchpilot_broker.errors import StorageError
+from batchpilot_broker.files import read_json
+from batchpilot_broker.paths import RegistryPaths
+
+from .keeper import keep
+from .settings import Exit, Settings
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Be an agent; return its exit code."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format=f"%(asctime)s {args.agent} %(levelname)s %(message)s",
+    )
+    paths = RegistryPaths(args.registry.absolute())
+    try:
+        owner = read_json(paths.owner)
+    except StorageError as error:
+        logging.error("%s", error)  # noqa: LOG015, TRY400 - nothing is set up yet, and the message says it all
+        return Exit.REGISTRY_GONE
+    if owner is None or "instance" not in owner:
+        logging.error("%s is no registry", paths.root)  # noqa: LOG015 - nothing is set up yet
+        return Exit.REGISTRY_GONE
+    settings = _settings(args, paths, str(owner["instance"]))
+    return keep(settings.marker, settings.scratch, lambda: _fly(settings))
+
+
+def _fly(settings: Settings) -> int:
+    from .pilot import fly  # noqa: PLC0415 - loads redis, which the keeper must not
+
+    return fly(settings)
+
+
+def _settings(args: argparse.Namespace, paths: RegistryPaths, instance: str) -> Settings:
+    started = time.time()
+    directory = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - the directory made in it is ours alone
+    return Settings(
+        paths=paths,
+        instance=instance,
+        agent=args.agent,
+        pool=args.pool,
+        scratch=directory / f"batchpilot-{args.agent}-{os.getpid()}",
+        slots=args.slots,
+        cores=args.cores or args.slots,
+        memory=args.memory,
+        gpus=args.gpus,
+        idle_timeout=args.idle_timeout,
+        orphan_timeout=args.orphan_timeout,
+        grace=args.grace,
+        started=started,
+        deadline=started + args.walltime if args.walltime else 0.0,
+        allocation=args.allocation,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m batchpilot_agent", description=__doc__)
+    add = parser.add_argument
+    add("--registry", type=Path, required=True, help="directory of the registry")
+    add("--agent", type=_name, required=True, help="name, unique in the registry for ever")
+    add("--pool", required=True, help="pool that starts it")
+    add("--slots", type=_count, required=True, help="most jobs at once")
+    add("--cores", type=_count, default=0, help="cores for its jobs; default: one a slot")
+    add("--memory", type=float, default=0.0, help="MB for its jobs; default: unlimited")
+    add("--gpus", type=int, default=0, help="devices for its jobs")
+    add("--idle-timeout", type=float, default=300.0, help="seconds without work before it leaves")
+    add("--orphan-timeout", type=float, default=3600.0, help="the same without a coordinator")
+    add("--grace", type=float, default=10.0, help="seconds for running jobs when it leaves")
+    add("--walltime", type=float, default=0.0, help="seconds until its allocation ends")
+    add("--allocation", default="", help="id of its allocation")
+    return parser
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
+        raise argparse.ArgumentTypeError("letters, digits, '.', '_', '-' only, at most 100")
+    return text
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

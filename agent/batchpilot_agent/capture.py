@@ -1,0 +1,170 @@
+"""What a job prints, at the level of file descriptors: Python, subprocesses and C alike.
+
+Descriptors 1 and 2 of a slot are one file, its *spool*. After each job what has come is moved from the spool to the log segment as
+LOG frames, byte for byte; while a job runs the pilot may read the spool by name.
+
+How a quiet job is seen to be quiet by four cheap calls: descriptors 1 and 2 share one open file whose position is parked
+where no spool ever ends. A write moves it to the end of the file; another file on the descriptor is not parked; a closed one
+cannot be asked. What was written by way of `/dev/stdout`, which opens the file anew, shows in its size. Descriptor 0 is
+/dev/null, opened with flags that nobody else uses.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from batchpilot_broker.frames import LOG, NO_PART, Kind, pack_frame
+
+from .segments import SegmentWriter, high_fd
+
+
+PART_SIZE = 1 << 20
+PARKED = 0x7FFF_BA7C
+"""Position of a descriptor that nobody has used; below 2 GB, which every file system can seek to."""
+
+_lseek, _CURRENT, _END = os.lseek, os.SEEK_CUR, os.SEEK_END
+_fcntl, _GETFL = fcntl.fcntl, fcntl.F_GETFL
+_STDIN_FLAGS = os.O_RDONLY | os.O_APPEND
+_LARGEST_SIZE = 0xFFFFFFFF
+
+
+class Spool:
+    """Hold the file behind fds 1 and 2 of this process, and /dev/null behind fd 0.
+
+    Args:
+        path: The file; made 0600 where it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._null = high_fd(os.open(os.devnull, _STDIN_FLAGS | os.O_CLOEXEC))
+        self._out = high_fd(
+            os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        )
+        self._in = high_fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        self._flags = fcntl.fcntl(self._null, fcntl.F_GETFL)
+
+    def attach(self) -> None:
+        """Put the spool on fds 1 and 2, nothing on fd 0."""
+        os.lseek(self._out, PARKED, os.SEEK_SET)
+        for fd, ours in ((0, self._null), (1, self._out), (2, self._out)):
+            os.dup2(ours, fd)
+
+    def is_quiet(self) -> bool:
+        """Tell whether fds 0 to 2 are still ours and nothing has been written to the spool."""
+        try:
+            return (
+                _lseek(1, 0, _CURRENT) == PARKED
+                and _lseek(2, 0, _CURRENT) == PARKED
+                and _lseek(self._in, 0, _END) == 0
+                and _fcntl(0, _GETFL) == self._flags
+            )
+        except OSError:
+            return False  # closed, or a pipe now
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield what has come since the last `clear`, in pieces of at most 1 MiB."""
+        end = os.lseek(self._in, 0, os.SEEK_END)
+        offset = 0
+        while offset < end:
+            piece = os.pread(self._in, min(PART_SIZE, end - offset), offset)
+            if not piece:
+                return  # truncated meanwhile, by `> /dev/stderr` in a shell
+            yield piece
+            offset += len(piece)
+
+    def clear(self) -> None:
+        """Forget what has come and give fds 0 to 2 their files again."""
+        os.ftruncate(self._out, 0)
+        self.attach()
+
+    def remove(self) -> None:
+        """Delete the file; what it holds is in the log."""
+        self.path.unlink(missing_ok=True)
+
+
+class Streams:
+    """Keep `sys.stdin`, `sys.stdout` and `sys.stderr` of a slot, and give them back to it."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Put new streams on fds 0 to 2."""
+        self._stdin = _reader(0)
+        self._stdout, self._stderr = _writer(1), _writer(2)
+        self._flush_out, self._flush_err = self._stdout.flush, self._stderr.flush
+        sys.stdin = sys.__stdin__ = self._stdin  # type: ignore[misc]
+        sys.stdout = sys.__stdout__ = self._stdout  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = self._stderr  # type: ignore[misc]
+
+    def settle(self) -> bool:
+        """Flush ours and put them back in their place; False where one is closed or stuck."""
+        try:
+            self._flush_out()
+            self._flush_err()
+        except (ValueError, OSError):
+            return False
+        if sys.stdout is not self._stdout:
+            sys.stdout = self._stdout
+        if sys.stderr is not self._stderr:
+            sys.stderr = self._stderr
+        if sys.stdin is not self._stdin:
+            sys.stdin = self._stdin
+        return not self._stdin.closed
+
+
+class Capture:
+    """Take each job's output from this process, and leave descriptors and streams as they were.
+
+    Args:
+        spool: The spool of this slot.
+        segment: The log segment.
+    """
+
+    def __init__(self, spool: Spool, segment: SegmentWriter) -> None:
+        self._spool = spool
+        self._segment = segment
+        spool.attach()
+        self._streams = Streams()
+
+    def take(self, job: int, attempt: int) -> tuple[int, int]:
+        """Move a job's output to the log; return (position of its last part, bytes in all)."""
+        settled = self._streams.settle()
+        if settled and self._spool.is_quiet():
+            return NO_PART, 0
+        self._spool.attach()
+        if not settled:
+            self._streams.settle()  # what was stuck goes to the spool now
+            self._streams.renew()
+        taken = self._record(job, attempt)
+        self._spool.clear()
+        return taken
+
+    def _record(self, job: int, attempt: int) -> tuple[int, int]:
+        position, size = NO_PART, 0
+        for number, piece in enumerate(self._spool.parts()):
+            head = LOG.pack(job, attempt, position, number)
+            position = self._segment.append(pack_frame(Kind.LOG, head, piece))
+            size += len(piece)
+        return position, min(size, _LARGEST_SIZE)
+
+
+def _reader(fd: int) -> TextIO:
+    return io.TextIOWrapper(io.BufferedReader(io.FileIO(fd, closefd=False)), encoding="utf-8")
+
+
+def _writer(fd: int) -> TextIO:
+    """Return a stream that passes whole lines on at once: so they keep their order with C's."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(fd, "w", closefd=False)),
+        encoding="utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+    )

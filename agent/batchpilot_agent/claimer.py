@@ -1,0 +1,143 @@
+"""Claim chunks: for every free slot, and ahead for slots that are about to be free, so that none waits for the broker.
+
+Offered are the classes that this agent can serve: of its pool, within its cores, memory and devices, and with a walltime that ends before
+its allocation does. Nothing is claimed ahead behind long jobs, where it would only wait while other agents are idle.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from batchpilot_broker.errors import WireError
+from batchpilot_broker.nouns import Chunk, ResourceClass
+
+from .dispatcher import OVERTAKEN, Dispatcher
+from .holdings import Holdings, Pace, Room
+from .link import Link
+from .settings import Settings
+from .work import Order, Work
+
+
+SOON = 2.0
+AGAIN = 5.0
+MARGIN = 30.0
+_log = logging.getLogger(__name__)
+
+
+class Claimer:
+    """Claim chunks that fit.
+
+    Args:
+        settings: What the agent may use.
+        holdings: What it holds.
+        link: The broker.
+        dispatcher: Starts what was claimed at once.
+        pace: Tells which slots are free soon.
+        wall: Unix time.
+
+    Attributes:
+        dry: Whether the last claim found nothing.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts it works with
+        self,
+        *,
+        settings: Settings,
+        holdings: Holdings,
+        link: Link,
+        dispatcher: Dispatcher,
+        pace: Pace,
+        wall: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._holdings = holdings
+        self._link = link
+        self._dispatcher = dispatcher
+        self._pace = pace
+        self._wall = wall
+        self._classes: dict[str, ResourceClass] = {}
+        self._fresh = False
+        self._changes = 0
+        self._again = 0.0
+        self.dry = False
+
+    def rung(self) -> None:
+        """Note that there may be work again."""
+        self.dry = False
+
+    def refresh(self) -> None:
+        """Note that the table of classes may have changed."""
+        self._fresh = self.dry = False
+
+    def tick(self, now: float) -> None:
+        """Claim as long as there is something to claim and to claim it for."""
+        if self._link.broker is None or self._holdings.draining:
+            return
+        if now >= self._again:
+            self._again = now + AGAIN
+            self.refresh()
+        if self._changes != self._holdings.changes:
+            self._changes, self.dry = self._holdings.changes, False
+        while not self.dry:
+            offer = self._offer(now)
+            if not offer:
+                return
+            self._claim(offer, now)
+
+    def bells(self) -> tuple[str, ...]:
+        """Return the classes whose bells concern this agent, those of high priority first."""
+        served = self._served(self._holdings.total)
+        return tuple(sorted(served, key=lambda name: (-served[name].priority, name)))
+
+    def _claim(self, offer: dict[str, ResourceClass], now: float) -> None:
+        broker = self._link.broker
+        if broker is None:
+            return
+        try:
+            offered = [(name, need.priority) for name, need in offer.items()]
+            chunk: Chunk | None = broker.claim(self._settings.agent, offered)
+        except WireError:
+            _log.exception("a chunk is refused")
+            return
+        if chunk is None:
+            self.dry = True
+            return
+        _log.debug("chunk %d of %d jobs", chunk.id, chunk.size)
+        self._holdings.add(Work(chunk=chunk, claimed=now))
+        self._dispatcher.start(now)
+
+    def _offer(self, now: float) -> dict[str, ResourceClass]:
+        """Return the classes to claim of now: for free room, else ahead."""
+        self._learn_classes()
+        waiting = self._holdings.waiting
+        if not waiting:
+            fitting = self._served(self._holdings.room)
+            if fitting:
+                return fitting
+        elif now - waiting[0].claimed > OVERTAKEN:
+            return {}
+        soon = sum(1 for _, order in self._holdings.orders() if self._is_soon(order, now))
+        return self._served(self._holdings.total) if len(waiting) < soon else {}
+
+    def _is_soon(self, order: Order, now: float) -> bool:
+        """Tell whether a slot will be free so soon that the next chunk should be here by then."""
+        in_job = now - order.seen if order.position else 0.0
+        return in_job < SOON and self._pace.remaining(order) < SOON
+
+    def _learn_classes(self) -> None:
+        if not self._fresh and self._link.broker is not None:
+            self._classes = self._link.broker.classes()
+            self._fresh = True
+
+    def _served(self, room: Room) -> dict[str, ResourceClass]:
+        return {
+            name: need
+            for name, need in self._classes.items()
+            if need.pool in ("", self._settings.pool) and room.fits(need) and self._in_time(need)
+        }
+
+    def _in_time(self, need: ResourceClass) -> bool:
+        if not self._settings.deadline:
+            return True
+        return self._settings.deadline - self._wall() >= need.walltime + MARGIN

@@ -1,0 +1,164 @@
+"""Load the code of a submission and make a function of it that takes a job's values.
+
+Every object is compared with its hash before it is unpickled or compiled. Loading imports what the function needs and unpickles it
+with its static arguments; it calls none of the user's functions.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FunctionType
+from typing import Any
+
+from .errors import EpochError, ImportFailed
+from .finder import EpochFinder
+from .job import Job
+from .manifest import Manifest, StoredModule, python_minor
+from .objects import ObjectStore
+
+
+__all__ = ["Call", "EpochFinder", "LoadedEpoch", "Manifest", "StoredModule", "load_epoch"]
+
+Call = Callable[[tuple[Any, ...], Job | None], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedEpoch:
+    """Hold a submission's function, ready to be called.
+
+    Attributes:
+        function: The user's function.
+        names: Names of the parameters in the order of a job's values.
+        passes_job: Whether it wants the job.
+        more_args: Arguments that are the same for all jobs: by position, by name.
+        call: Calls the function with a job's values, and the job where it is wanted.
+    """
+
+    function: Callable[..., Any]
+    names: tuple[str, ...]
+    passes_job: bool
+    more_args: tuple[tuple[Any, ...], Mapping[str, Any]]
+    call: Call = field(repr=False)
+
+
+def load_epoch(store: ObjectStore, epoch: str) -> LoadedEpoch:
+    """Load an epoch into this process: its finder, its path, its working directory, its function.
+
+    Raises:
+        ObjectMissing: An object is not there.
+        ObjectForged: An object is damaged.
+        EpochError: It was made with another Python, or its working directory is gone.
+        ImportFailed: An import or the unpickling fails; `__cause__` is the user's error.
+    """
+    manifest = Manifest.from_bytes(store.get(epoch))
+    _check_python(manifest)
+    # All of it is read, and compared with its hash, before anything of it runs.
+    function = store.get(manifest.function)
+    more_args = store.get(manifest.more_args) if manifest.more_args else None
+    finder = EpochFinder(store, manifest.modules)
+    _enter(manifest)
+    finder.install()
+    finder.remember_main()
+    return _load(manifest, function, more_args)
+
+
+def make_call(
+    function: Callable[..., Any],
+    *,
+    names: Sequence[str],
+    positional: Sequence[str] = (),
+    passes_job: bool = False,
+    more_args: tuple[Sequence[Any], Mapping[str, Any]] = ((), {}),
+) -> Call:
+    """Return what calls a function with a job's values.
+
+    Args:
+        function: The user's function.
+        names: Names of the values.
+        positional: Those of them that go by position; static ones follow them.
+        passes_job: Whether `job` is passed, by name.
+        more_args: Static arguments by position and by name.
+    """
+    more_positional, more_named = tuple(more_args[0]), dict(more_args[1])
+    if not positional and not more_positional and _begins_with(function, names):
+        positional = names  # the same call, without a dict for each
+    if tuple(positional) == tuple(names) and not more_positional:
+        return _by_position(function, more_named, passes_job=passes_job)
+    picks = [names.index(name) for name in positional]
+    named = [(i, name) for i, name in enumerate(names) if name not in positional]
+
+    def call(values: tuple[Any, ...], job: Job | None) -> Any:
+        arguments = {name: values[i] for i, name in named} | more_named
+        if passes_job:
+            arguments["job"] = job
+        return function(*[values[i] for i in picks], *more_positional, **arguments)
+
+    return call
+
+
+def _by_position(
+    function: Callable[..., Any], more_named: dict[str, Any], *, passes_job: bool
+) -> Call:
+    if passes_job:
+        return lambda values, job: function(*values, job=job, **more_named)
+    if more_named:
+        return lambda values, _: function(*values, **more_named)
+    return lambda values, _: function(*values)
+
+
+def _begins_with(function: Callable[..., Any], names: Sequence[str]) -> bool:
+    """Tell whether a plain function's first parameters are these, so that position is as good as name."""
+    if type(function) is not FunctionType:
+        return False
+    code = function.__code__
+    return code.co_varnames[: min(code.co_argcount, len(names))] == tuple(names)
+
+
+def _check_python(manifest: Manifest) -> None:
+    if manifest.python != python_minor():
+        raise EpochError(
+            f"the jobs were submitted with Python {manifest.python}, this is {python_minor()}",
+            remedy="give the pool a Python of that version (`python=`), or submit again",
+        )
+
+
+def _enter(manifest: Manifest) -> None:
+    """Go where the session was: working directory and import path."""
+    try:
+        os.chdir(manifest.work_dir)
+    except OSError as error:
+        raise EpochError(
+            f"the working directory {manifest.work_dir} cannot be entered: {error.strerror}",
+            remedy="make it on this node, or make the registry with another work_dir",
+        ) from error
+    new = [entry for entry in manifest.path if entry not in sys.path]
+    sys.path[:0] = new
+
+
+def _load(manifest: Manifest, function: bytes, more_args: bytes | None) -> LoadedEpoch:
+    try:
+        loaded = pickle.loads(function)  # noqa: S301 - compared with its hash, which came sealed
+        static = pickle.loads(more_args) if more_args else ((), {})  # noqa: S301 - as above
+    except BaseException as error:
+        raise ImportFailed(
+            f"the jobs' code cannot be loaded: {type(error).__name__}: {error}",
+            remedy="make what it imports available on this node, then submit again",
+        ) from error
+    more = ((), static) if isinstance(static, dict) else (tuple(static[0]), static[1])
+    return LoadedEpoch(
+        function=loaded,
+        names=manifest.names,
+        passes_job=manifest.passes_job,
+        more_args=more,
+        call=make_call(
+            loaded,
+            names=manifest.names,
+            positional=manifest.positional,
+            passes_job=manifest.passes_job,
+            more_args=more,
+        ),
+    )

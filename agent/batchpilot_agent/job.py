@@ -1,0 +1,151 @@
+"""The Job that a function sees when it has a parameter called `job`.
+
+    def fit(x, job):
+        job.run(["./simulate", str(x)])         # output to the job's log
+        return job.rng.normal(), job.external_dir
+
+What costs something (random generator, directory) is made when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import Signals
+from typing import TYPE_CHECKING, Any
+
+from .errors import CommandFailed
+
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+TAIL_LINES = 10
+_TAIL_BYTES = 8192
+
+
+class HandBack(BaseException):  # noqa: N818 - a wish, not an error
+    """Raise this in a job to give it back unfinished: it runs again later and is not charged.
+
+    It is meant for a job that was told to go (SIGTERM) and has written its checkpoint. Not an
+    `Exception`, so that a library that retries on every error does not swallow it.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Hold what a function may want to know of its job.
+
+    Attributes:
+        id: Its number in the registry.
+        attempt: Number of this try.
+        pars: Its parameters by name.
+        resources: Its resources as given to `submit_jobs`.
+        seed: What `random` and numpy's legacy generator are seeded with.
+        stream: Entropy and spawn key of `rng`.
+        registry: The registry's directory.
+        repl: Its replication, in experiments.
+        instance_seed: The seed in effect while a problem's instance is made.
+    """
+
+    id: int
+    attempt: int
+    pars: Mapping[str, Any]
+    resources: Mapping[str, Any]
+    seed: int
+    stream: tuple[int, tuple[int, ...]]
+    registry: Path
+    repl: int | None = None
+    instance_seed: int | None = None
+    _rng: list[Generator] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def rng(self) -> Generator:
+        """Return the job's own numpy generator: the same numbers wherever and whenever it runs."""
+        if not self._rng:
+            from numpy.random import (  # noqa: PLC0415 - slow, and few jobs use it
+                PCG64,
+                Generator,
+                SeedSequence,
+            )
+
+            entropy, spawn_key = self.stream
+            self._rng.append(Generator(PCG64(SeedSequence(entropy=entropy, spawn_key=spawn_key))))
+        return self._rng[0]
+
+    @property
+    def external_dir(self) -> Path:
+        """Return a directory of the registry for the job's own files; it is made here."""
+        path = self.registry / "external" / str(self.id)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def run(self, cmd: str | Sequence[str | os.PathLike[str]], *, check: bool = True) -> int:
+        """Run a program, its output going to the log, and return its exit code.
+
+        Args:
+            cmd: Program and arguments; a string is given to the shell.
+            check: Whether a failure is an error.
+
+        Raises:
+            CommandFailed: It failed or could not be started; says the exit code and its last lines.
+        """
+        _flush()
+        start = _end_of_output()
+        try:
+            code = subprocess.call(cmd, shell=isinstance(cmd, str))  # noqa: S602 - the user's own words
+        except OSError as error:
+            raise CommandFailed(
+                f"{_words(cmd)} cannot be started: {error.strerror}",
+                exit_code=127,
+                lines=[],
+                remedy="check its name and that it is on the PATH of this node",
+            ) from error
+        if code and check:
+            raise _failure(cmd, code, _tail(start))
+        return code
+
+
+def _failure(cmd: object, code: int, lines: list[str]) -> CommandFailed:
+    how = f"ended with exit code {code}" if code > 0 else f"was ended by {_signal(-code)}"
+    said = "".join(f"\n    {line}" for line in lines)
+    return CommandFailed(
+        f"{_words(cmd)} {how}" + (f"; its last lines:{said}\n" if said else ""),
+        exit_code=code,
+        lines=lines,
+        remedy="see the whole output with get_log",
+    )
+
+
+def _signal(number: int) -> str:
+    return Signals(number).name if number in set(Signals) else f"signal {number}"
+
+
+def _words(cmd: object) -> str:
+    return cmd if isinstance(cmd, str) else " ".join(map(os.fspath, cmd))  # type: ignore[call-overload, no-any-return]
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def _end_of_output() -> int | None:
+    """Return where output goes on in the file behind fd 1; None where it is no file."""
+    status = os.fstat(1)
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _tail(start: int | None) -> list[str]:
+    if start is None:
+        return []
+    with Path("/proc/self/fd/1").open("rb") as output:
+        size = output.seek(0, os.SEEK_END)
+        output.seek(max(start, size - _TAIL_BYTES))
+        return output.read().decode(errors="replace").splitlines()[-TAIL_LINES:]

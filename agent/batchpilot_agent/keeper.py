@@ -1,0 +1,113 @@
+"""The keeper: the agent's parent, which holds nothing and therefore outlives the pilot to clean up behind it.
+
+It is forked off before anything heavy is loaded, passes signals on to the pilot, and adopts what jobs leave behind (it is a subreaper).
+When the pilot is gone, however, everything of this agent ends: what carries its marker in the environment, and
+what has become the keeper's child. Then the scratch directory is removed and the pilot's status returned. When the keeper
+dies, the pilot is told by SIGTERM and drains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Never
+
+from .prctl import adopt_orphans, die_with_parent
+from .processes import marked, process_table, send, tree_of
+
+
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+GRACE = 1.0
+PATIENCE = 30.0
+_LOOK = 0.02
+_AWAITED = {signal.SIGCHLD, *PASSED_ON}
+
+
+def keep(marker: str, scratch: Path, pilot: Callable[[], int]) -> int:
+    """Fork the pilot, wait for its end, end what it left, and return its exit code.
+
+    Args:
+        marker: What every process of the agent carries in its environment.
+        scratch: Private directory, made here and removed here.
+        pilot: What the pilot does; its result is the exit code.
+    """
+    scratch.mkdir(mode=0o700)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    adopt_orphans()
+    keeper = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _be_pilot(keeper, pilot)
+    try:
+        return _wait_for(child)
+    finally:
+        clean_up(marker)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def clean_up(marker: str, grace: float = GRACE) -> None:
+    """End all processes that carry a marker or are ours: SIGTERM, and SIGKILL after a grace."""
+    end = time.monotonic() + grace
+    give_up = end + PATIENCE
+    number = signal.SIGTERM
+    told: set[int] = set()
+    while (left := _left(marker)) and time.monotonic() < give_up:
+        if time.monotonic() >= end:
+            number = signal.SIGKILL
+        send(number, left if number is signal.SIGKILL else left - told)
+        told |= left
+        _reap()
+        time.sleep(_LOOK)
+    _reap()
+
+
+def _be_pilot(keeper: int, pilot: Callable[[], int]) -> Never:
+    """Run the pilot in the forked child; never return."""
+    code = 70
+    try:
+        die_with_parent(keeper, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
+        code = pilot()
+    except BaseException:  # noqa: BLE001 - told to the log, and by the exit code
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _wait_for(child: int) -> int:
+    """Pass signals on until the pilot has ended; return its exit code, 128 + n for signal n."""
+    while True:
+        number = signal.sigwait(_AWAITED)
+        if number is not signal.SIGCHLD:
+            os.kill(child, number)
+            continue
+        status = _reap().get(child)
+        if status is not None:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def _reap() -> dict[int, int]:
+    """Take the wait status of every child that has ended."""
+    ended = {}
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            ended[pid] = status
+    return ended
+
+
+def _left(marker: str) -> set[int]:
+    table = process_table()
+    ours = set(marked(marker)) | tree_of(os.getpid(), table)
+    return (ours & table.keys()) - {os.getpid()}

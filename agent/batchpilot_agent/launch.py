@@ -1,0 +1,97 @@
+"""Start an agent on this machine, as the local pool does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from batchpilot_broker.paths import RegistryPaths
+
+
+_SECRET_WORDS = ("PASSWORD", "SECRET", "TOKEN", "BROKER_URL")
+_SECRETS = frozenset(("REDISCLI_AUTH", "VALKEYCLI_AUTH"))
+
+
+def launch_local(  # noqa: PLR0913 - an agent's arguments
+    paths: RegistryPaths,
+    *,
+    agent_id: str,
+    pool: str,
+    slots: int,
+    cores: int = 0,
+    memory: float = 0.0,
+    gpus: int = 0,
+    idle_timeout: float = 300.0,
+    orphan_timeout: float = 3600.0,
+    grace: float = 10.0,
+    python: str = sys.executable,
+) -> subprocess.Popen[bytes]:
+    """Start an agent in a session of its own and return its keeper.
+
+    Args:
+        paths: The registry.
+        agent_id: Its name, unique in the registry for ever.
+        pool: Pool that starts it.
+        slots: Most jobs at once.
+        cores: Cores its jobs may use, 0 for one a slot.
+        memory: MB its jobs may use, 0 for unlimited.
+        gpus: Devices its jobs may use.
+        idle_timeout: Seconds without work before it leaves.
+        orphan_timeout: Seconds without a coordinator before it leaves.
+        grace: Seconds for running jobs when it leaves.
+        python: The interpreter.
+    """
+    options = {
+        "registry": paths.root.absolute(),
+        "agent": agent_id,
+        "pool": pool,
+        "slots": slots,
+        "cores": cores or slots,
+        "memory": memory,
+        "gpus": gpus,
+        "idle-timeout": idle_timeout,
+        "orphan-timeout": orphan_timeout,
+        "grace": grace,
+    }
+    command = [python, "-P", "-m", "batchpilot_agent"]
+    for name, value in options.items():
+        command += [f"--{name}", str(value)]
+    paths.logs.mkdir(mode=0o700, exist_ok=True)
+    log = os.open(
+        paths.logs / f"{agent_id}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+    )
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+            env=clean_environment(os.environ),
+        )
+    finally:
+        os.close(log)
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without our secrets, in which this installation's packages are found."""
+    kept = {name: value for name, value in environment.items() if not _is_secret(name)}
+    roots = [_root("batchpilot_agent"), _root("batchpilot_broker")]
+    missing = [root for root in dict.fromkeys(roots) if "site-packages" not in root]
+    if missing:
+        old = [part for part in kept.get("PYTHONPATH", "").split(os.pathsep) if part]
+        kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*missing, *old]))
+    return kept
+
+
+def _root(package: str) -> str:
+    return str(Path(sys.modules[package].__file__ or "").parent.parent)
+
+
+def _is_secret(name: str) -> bool:
+    ours = name.startswith("BATCHPILOT_") and any(word in name for word in _SECRET_WORDS)
+    return ours or name in _SECRETS

@@ -1,0 +1,120 @@
+"""Leave in order: claim no more, hand back what has not begun, let what runs end, say good-bye.
+
+staying -> draining   SIGTERM, `drain`, idle, orphaned, the allocation ends: unstarted jobs are handed back at once
+draining -> ending    the grace is over, or `stop`: SIGTERM to the jobs, SIGKILL later; handed back, uncharged
+ending -> gone        all is accounted for and reported: `bye`
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from .holdings import Holdings
+from .ledger import Ledger
+from .link import Link
+from .reporter import Reporter
+from .settings import Exit, Settings
+from .stopper import Stopper
+from .work import Verdict
+
+
+LAST_WORDS = 5.0
+MARGIN = 10.0
+UNSTARTED = "unstarted"
+_log = logging.getLogger(__name__)
+
+
+class Leaver:
+    """Let the agent go.
+
+    Args:
+        settings: The grace and the deadline.
+        holdings: What the agent holds.
+        stopper: Hands back and ends jobs.
+        ledger: Has to be written out before.
+        reporter: Has to be done before.
+        link: The broker to say good-bye to.
+        wall: Unix time.
+
+    Attributes:
+        code: Exit code of the pilot, None while it stays.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts it works with
+        self,
+        *,
+        settings: Settings,
+        holdings: Holdings,
+        stopper: Stopper,
+        ledger: Ledger,
+        reporter: Reporter,
+        link: Link,
+        wall: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._holdings = holdings
+        self._stopper = stopper
+        self._ledger = ledger
+        self._reporter = reporter
+        self._link = link
+        self._wall = wall
+        self._reason = ""
+        self._exit = Exit.LEFT
+        self._end_jobs_at = 0.0
+        self._give_up_at: float | None = None
+        self.code: Exit | None = None
+
+    def leave(
+        self, reason: str, now: float, *, grace: float | None = None, code: Exit = Exit.LEFT
+    ) -> None:
+        """Begin to leave; said again, only a shorter grace counts."""
+        end = now + (self._settings.grace if grace is None else grace)
+        if self._holdings.draining:
+            self._end_jobs_at = min(self._end_jobs_at, end)
+            return
+        _log.info("leaving: %s", reason)
+        self._reason, self._exit, self._end_jobs_at = reason, code, end
+        self._holdings.draining = True
+        for work in list(self._holdings.waiting):
+            self._stopper.hand_back_waiting(work, UNSTARTED)
+        for slot, order in self._holdings.orders():
+            self._stopper.hand_back_unstarted(slot, order, UNSTARTED, now)
+
+    def abandon(self, reason: str) -> None:
+        """End at once; there is nobody to report to."""
+        _log.error("ending: %s", reason)
+        self.code = Exit.REGISTRY_GONE
+
+    def tick(self, now: float) -> None:
+        """Go on with leaving, or begin to when the allocation is about to end."""
+        settings = self._settings
+        if settings.deadline and self._wall() > settings.deadline - settings.grace - MARGIN:
+            self.leave("walltime", now)
+        if not self._holdings.draining or self.code is not None:
+            return
+        if self._holdings.works:
+            self._end_jobs(now)
+        else:
+            self._finish(now)
+
+    def _end_jobs(self, now: float) -> None:
+        for slot, order in self._holdings.orders():
+            position = self._stopper.position(slot, order)
+            if not position:
+                self._stopper.hand_back_unstarted(slot, order, UNSTARTED, now)
+            elif now >= self._end_jobs_at and order.verdict is None:
+                verdict = Verdict(position=position, text=self._reason, hand_back=True)
+                self._stopper.end(slot, order, verdict, now)
+
+    def _finish(self, now: float) -> None:
+        if self._give_up_at is None:
+            self._give_up_at = now + LAST_WORDS
+        settled = self._ledger.settled and self._reporter.settled
+        if not settled and now < self._give_up_at:
+            return
+        if self._link.broker is not None:
+            self._link.broker.send("bye", agent=self._settings.agent, reason=self._reason)
+            self._link.broker.leave(self._settings.agent)
+        _log.info("gone: %s%s", self._reason, "" if settled else ", not all was reported")
+        self.code = self._exit

@@ -1,0 +1,94 @@
+"""The manifest of an epoch: which objects and files the code of a submission is made of."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import msgpack
+
+from .errors import EpochError
+
+
+MANIFEST_VERSION = 1
+
+
+def python_minor() -> str:
+    """Return the version of this Python that pickles and code depend on, such as "3.11"."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+class StoredModule(NamedTuple):
+    """Hold where a module's code is.
+
+    Attributes:
+        name: Its full name.
+        is_package: Whether it can have submodules.
+        origin: Its file in the session; of a namespace package its directories, joined as a PATH.
+        source: Hash of its source; None where it has none (extension, namespace package).
+    """
+
+    name: str
+    is_package: bool
+    origin: str
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Hold the code of a submission.
+
+    Attributes:
+        function: Hash of the pickled function.
+        names: Names of the parameters, in the order of each job's tuple of values.
+        positional: Those of them that go by position, in that order.
+        passes_job: Whether the function has a parameter `job`.
+        more_args: Hash of the pickled (positional, by name) arguments that are the same for all jobs, or None.
+        modules: All loaded modules outside the standard library and site-packages.
+        path: Entries of sys.path outside of them.
+        work_dir: Where jobs begin.
+        python: Python's minor version.
+        hash_seed: PYTHONHASHSEED of the jobs.
+    """
+
+    function: str
+    names: tuple[str, ...]
+    positional: tuple[str, ...] = ()
+    passes_job: bool = False
+    more_args: str | None = None
+    modules: tuple[StoredModule, ...] = ()
+    path: tuple[str, ...] = ()
+    work_dir: str
+    python: str
+    hash_seed: int = 0
+
+    def to_bytes(self) -> bytes:
+        """Return the object's bytes; equal manifests have equal bytes."""
+        data: bytes = msgpack.packb({"v": MANIFEST_VERSION, **asdict(self)})
+        return data
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        """Return the manifest in an object's bytes; unknown fields are dropped.
+
+        Raises:
+            EpochError: It is no manifest, or one of another version.
+        """
+        try:
+            wire: dict[str, Any] = msgpack.unpackb(data)
+            version = wire.pop("v")
+        except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+            raise EpochError(
+                "the manifest of an epoch cannot be read", remedy="submit the jobs again"
+            ) from error
+        if version != MANIFEST_VERSION:
+            raise EpochError(
+                f"the manifest of an epoch has version {version}, not {MANIFEST_VERSION}",
+                remedy="use the same batchpilot on all hosts",
+            )
+        known = {name: wire[name] for name in cls.__dataclass_fields__ if name in wire}
+        known["modules"] = tuple(StoredModule(*module) for module in known["modules"])
+        for name in ("names", "positional", "path"):
+            known[name] = tuple(known[name])
+        return cls(**known)

@@ -1,0 +1,304 @@
+"""The pilot: one process, one thread, one loop around poll(), and the duties it turns in.
+
+    link        opens the broker, says hello          claimer   claims chunks
+    dispatcher  gives them to slots                    watch     looks at running jobs; memory, livelog
+    stopper     ends jobs                              ledger    writes the pilot's own frames
+    reporter    tells the coordinator                  beater    renews the lease, keeps the timeouts
+    leaver      leaves in order                        templates, sweeper   tidy up
+
+Each duty is an object with `tick(now)`; it looks at what there is to do and does it without waiting. A broker that fails is let go
+in one place, here; jobs run on meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from batchpilot_broker.agentside import AgentBroker
+from batchpilot_broker.errors import BatchpilotError, BrokerError
+from batchpilot_broker.host import boot_id, host_name, on_network, process_start
+from batchpilot_broker.nouns import AgentInfo
+
+from .beater import Beater
+from .board import Board
+from .claimer import Claimer
+from .dispatcher import Dispatcher
+from .holdings import Holdings, Pace
+from .leaver import Leaver
+from .ledger import Ledger
+from .link import Link
+from .livelog import LiveLog
+from .memorywatch import MemoryWatch
+from .poller import Poller
+from .ports import Opener
+from .reporter import Reporter
+from .settings import Exit, Settings
+from .settler import Settler
+from .spools import Spools
+from .stopper import Stopper
+from .sweeper import Sweeper
+from .tail import SegmentTail
+from .templates import Templates
+from .watch import Watch
+
+
+BUSY_WAIT = 0.05
+IDLE_WAIT = 1.0
+LINK_WAIT = 0.2
+AGAIN = 1.0
+"""Seconds between two signals that count as two: Ctrl-C reaches the pilot directly and through the keeper."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+_log = logging.getLogger(__name__)
+
+
+class Duty(Protocol):
+    """Do what is due."""
+
+    def tick(self, now: float) -> None:
+        """Look at what there is to do at a time of the pilot's clock, and do it without waiting."""
+
+
+class Pilot:
+    """Put the duties together and turn in them until it is time to leave.
+
+    Args:
+        settings: What the agent was started with.
+        opener: Opens the broker.
+        clock: Time for durations.
+        wall: Unix time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        opener: Opener,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._signals: list[int] = []
+        self._told: float | None = None
+        places = 4 * settings.slots + 8
+        self.poller = Poller()
+        self.board = board = Board(places)
+        self.holdings = holdings = Holdings(settings)
+        self.ledger = ledger = Ledger(settings, wall)
+        self.pace = pace = Pace()
+        self.templates = templates = Templates(settings, board, places, self.poller)
+        spools = Spools(settings.scratch, ledger.logs)
+        self.settler = settler = Settler(
+            holdings=holdings, ledger=ledger, spools=spools, board=board, pace=pace, wall=wall
+        )
+        self.stopper = stopper = Stopper(
+            holdings=holdings, board=board, ledger=ledger, settler=settler, templates=templates
+        )
+        self.sweeper = Sweeper(settings.agent)
+        self.dispatcher = Dispatcher(
+            holdings=holdings,
+            templates=templates,
+            board=board,
+            ledger=ledger,
+            settler=settler,
+            sweeper=self.sweeper,
+        )
+        info = agent_info(settings)
+        self.link = link = Link(info=info, holdings=holdings, poller=self.poller, opener=opener)
+        self.claimer = Claimer(
+            settings=settings,
+            holdings=holdings,
+            link=link,
+            dispatcher=self.dispatcher,
+            pace=pace,
+            wall=wall,
+        )
+        self.watch = Watch(holdings, board, stopper, wall)
+        self.tail = SegmentTail(settings.paths.results(settings.agent))
+        self.reporter = Reporter(
+            agent=settings.agent,
+            segment=settings.paths.results(settings.agent).name,
+            tail=self.tail,
+            ledger=ledger,
+            watch=self.watch,
+            link=link,
+            remote=on_network(settings.paths.segments),
+        )
+        self.leaver = Leaver(
+            settings=settings,
+            holdings=holdings,
+            stopper=stopper,
+            ledger=ledger,
+            reporter=self.reporter,
+            link=link,
+            wall=wall,
+        )
+        self.beater = Beater(
+            settings=settings,
+            holdings=holdings,
+            link=link,
+            claimer=self.claimer,
+            leaver=self.leaver,
+            now=clock(),
+        )
+        self._duties: tuple[Duty, ...] = (
+            link,
+            self.dispatcher,
+            self.claimer,
+            self.watch,
+            MemoryWatch(holdings, stopper),
+            LiveLog(holdings, spools),
+            stopper,
+            ledger,
+            self.reporter,
+            self.beater,
+            self.leaver,
+            templates,
+            self.sweeper,
+        )
+
+    def run(self) -> Exit:
+        """Turn until it is time to leave; return the exit code."""
+        self._catch_signals()
+        while self.leaver.code is None:
+            self.turn()
+        return self.leaver.code
+
+    def turn(self) -> None:
+        """Wait until something happens or is due, and let every duty have a look."""
+        now = self._clock()
+        self._obey_signals(now)
+        self._guard(self._obey_broker, now)
+        for duty in self._duties:
+            self._guard(duty.tick, now)
+        self._guard(self._listen, now)
+        self.poller.wait(self._wait())
+
+    def close(self) -> None:
+        """End all processes of jobs and let go of everything."""
+        self.templates.close()
+        self.link.close()
+        self.tail.close()
+        self.ledger.close()
+        self.board.close()
+
+    def _guard(self, act: Callable[[float], None], now: float) -> None:
+        try:
+            act(now)
+        except BrokerError as error:
+            self.link.lost(error, now)
+
+    def _wait(self) -> float:
+        if self.leaver.code is not None or self.templates.heard:
+            return 0.0
+        if self.holdings.works or self.holdings.draining or not self.ledger.settled:
+            return BUSY_WAIT
+        return IDLE_WAIT if self.link.broker is not None else LINK_WAIT
+
+    def _listen(self, now: float) -> None:
+        self.link.listen(self.claimer.bells(), now)
+
+    def _obey_broker(self, now: float) -> None:
+        for message in self.link.receive():
+            self.obey(message, now)
+
+    def obey(self, message: dict[str, Any], now: float) -> None:
+        """Do what a message of the broker or the coordinator says."""
+        match message:
+            case {"kind": "bell"}:
+                self.claimer.rung()
+            case {"kind": "cancel", "ranges": ranges, "attempt": attempt}:
+                self.stopper.cancel([(first, last) for first, last in ranges], attempt, now)
+            case {"kind": "drain"}:
+                self.leaver.leave("drain", now)
+            case {"kind": "stop"}:
+                self.leaver.leave("stop", now, grace=0.0)
+            case {"kind": "classes"}:
+                self.claimer.refresh()
+            case {"kind": "refused"}:
+                _log.error("refused by the coordinator: %s", message.get("why"))
+                self.leaver.leave("refused", now, code=Exit.REFUSED)
+            case {"kind": "wake"}:
+                pass
+            case _:
+                _log.warning("unknown message of kind %r", message.get("kind"))
+
+    def _catch_signals(self) -> None:
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setblocking(False)
+        self._wakeup = (ours, theirs)
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        self.poller.watch(ours.fileno(), partial(_swallow, ours))
+        for number in SIGNALS:
+            signal.signal(number, lambda caught, _frame: self._signals.append(caught))
+
+    def _obey_signals(self, now: float) -> None:
+        if not self._signals:
+            return
+        _log.info("told to go by %s", signal.Signals(self._signals[0]).name)
+        self._signals.clear()
+        again = self._told is not None and now - self._told > AGAIN
+        self._told = now if self._told is None else self._told
+        self.leaver.leave("drain", now, grace=0.0 if again else None)
+
+
+def fly(settings: Settings) -> int:
+    """Be the pilot; return its exit code."""
+    try:
+        pilot = Pilot(settings, lambda: AgentBroker.open(settings.paths, settings.instance))
+    except BatchpilotError as error:
+        _log.error("%s", error)  # noqa: TRY400 - the message says it all
+        return Exit.FAILED
+    try:
+        return pilot.run()
+    except BatchpilotError as error:
+        _log.error("%s", error)  # noqa: TRY400 - the message says it all
+        return Exit.FAILED
+    finally:
+        pilot.close()
+
+
+def _swallow(sock: socket.socket) -> None:
+    sock.recv(64)
+
+
+def agent_info(settings: Settings) -> AgentInfo:
+    """Return what an agent says of itself when it registers."""
+    return AgentInfo(
+        id=settings.agent,
+        pool=settings.pool,
+        host=host_name(),
+        boot=boot_id(),
+        pid=os.getpid(),
+        pid_start=process_start(os.getpid()),
+        slots=settings.slots,
+        cores=settings.cores,
+        memory=settings.memory,
+        gpus=settings.gpus,
+        deadline=settings.deadline,
+        started=settings.started,
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        cloudpickle=_cloudpickle_version(),
+        allocation=settings.allocation,
+    )
+
+
+def _cloudpickle_version() -> str:
+    """Return cloudpickle's version without its import, which takes 50 ms and is the templates' business."""
+    spec = find_spec("cloudpickle")
+    source = Path(spec.origin).read_text() if spec is not None and spec.origin else ""
+    found = re.search(r'__version__ = "([^"]+)"', source)
+    return found.group(1) if found else ""

@@ -1,0 +1,85 @@
+"""What runs on this machine, read from /proc: process trees, and whoever carries a marker.
+
+Every job is started with markers in its environment (`BATCHPILOT_AGENT=<agent>`, `BATCHPILOT_SLOT=<agent>:<slot>:<serial>`), so
+what it left running is found even when it has left its session and its parents are gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PROC = Path("/proc")
+
+
+class Process(NamedTuple):
+    """Hold what the kernel says of one process."""
+
+    parent: int
+    session: int
+    resident: int
+
+
+def process_table() -> dict[int, Process]:
+    """Return all processes but zombies, by pid."""
+    table = {}
+    for pid in _pids():
+        try:
+            stat = (_PROC / str(pid) / "stat").read_bytes()
+        except OSError:
+            continue
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        if fields[0] not in (b"Z", b"X"):
+            table[pid] = Process(int(fields[1]), int(fields[3]), int(fields[21]) * _PAGE)
+    return table
+
+
+def tree_of(root: int, table: dict[int, Process]) -> set[int]:
+    """Return the pids of a process, its session and all their descendants."""
+    members = {pid for pid, process in table.items() if pid == root or process.session == root}
+    while True:
+        more = {pid for pid, process in table.items() if process.parent in members} - members
+        if not more:
+            return members
+        members |= more
+
+
+def marked(marker: str) -> Iterator[int]:
+    """Yield the pids of this user whose environment holds a marker."""
+    wanted = marker.encode()
+    for pid in _pids():
+        if pid != os.getpid() and wanted in _environment(pid):
+            yield pid
+
+
+def marked_by(markers: Collection[str]) -> set[int]:
+    """Return the pids of this user whose environment holds any of the markers."""
+    wanted = {marker.encode() for marker in markers}
+    return {
+        pid for pid in _pids() if pid != os.getpid() and not wanted.isdisjoint(_environment(pid))
+    }
+
+
+def send(number: signal.Signals, pids: Collection[int]) -> None:
+    """Send a signal to each process that is still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir(_PROC) if name.isdigit())  # noqa: PTH208 - 3x faster than iterdir, in a loop of 0.5 s
+
+
+def _environment(pid: int) -> frozenset[bytes]:
+    try:
+        return frozenset((_PROC / str(pid) / "environ").read_bytes().split(b"\0"))
+    except OSError:
+        return frozenset()

@@ -1,0 +1,167 @@
+"""Give a warm slot to its next job as the last one found it.
+
+Two questions after each job. *Has it changed what can be given back?* Working directory, environment, sys.path and sys.argv,
+umask, signal handlers and alarms, warning filters are compared and put back (the standard streams are `capture`'s, generators
+`seeds`'). *Has it left behind what cannot be taken back?* Threads, children, limits, much memory: then the slot is dirty and is
+replaced. Every job pays for the questions, so the dear ones (all signals, limits, memory) are asked only after a job
+of more than a millisecond and after the last of an order.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _thread
+import os
+import resource
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+
+from .segments import high_fd
+
+
+LONG_JOB = 0.001
+"""Seconds from which on the dear questions are asked after a job."""
+
+MEMORY_GROWTH = 256 << 20
+"""Bytes that a slot may grow over what it was when it was forked."""
+
+_ALL = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+_COMMON = tuple(
+    int(s)
+    for s in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGALRM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGCHLD,
+        signal.SIGPIPE,
+        signal.SIGCONT,
+        signal.SIGXCPU,
+        signal.SIGVTALRM,
+        signal.SIGPROF,
+    )
+)
+_LIMITS = tuple(sorted({v for n, v in vars(resource).items() if n.startswith("RLIMIT_")}))
+_PAGE = resource.getpagesize()
+
+# The functions below the wrappers of `signal` do not turn numbers into enums: 20 times cheaper.
+_getsignal = _signal.getsignal
+_alarm = _signal.alarm
+_getcwd, _umask, _waitpid, _NOHANG = os.getcwd, os.umask, os.waitpid, os.WNOHANG
+_threads: Callable[[], int] = _thread._count  # type: ignore[attr-defined]  # noqa: SLF001 - counts raw threads too
+_show_warnings_again: Callable[[], None] = getattr(warnings, "_filters_mutated", lambda: None)
+
+
+class Snapshot:
+    """Remember this process as it is now, to give it back after each job."""
+
+    def __init__(self) -> None:
+        self._cwd = _getcwd()
+        self._cwd_fd = high_fd(os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        self._environ = os.environ
+        self._variables: dict[bytes, bytes] = dict(_data(os.environ))
+        self._path, self._path_items = sys.path, list(sys.path)
+        self._argv, self._argv_items = sys.argv, list(sys.argv)
+        self._filters, self._filter_items = warnings.filters, list(warnings.filters)
+        self._umask = _umask(0o077)
+        _umask(self._umask)
+        self._common = list(map(_getsignal, _COMMON))
+        self._all = list(map(_getsignal, _ALL))
+        self._threads = _threads()
+        self._limits = _limits()
+        self._statm = high_fd(os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC))
+        self._memory = self._resident()
+
+    def quiet(self) -> None:
+        """Disarm the job's alarm and give back signal handlers: from here on nothing of the user's runs."""
+        _alarm(0)
+        if list(map(_getsignal, _COMMON)) != self._common:
+            self._restore_signals()
+
+    def restore(self) -> None:
+        """Give back all that can be given back and is cheap to ask for."""
+        _show_warnings_again()
+        try:
+            moved = _getcwd() != self._cwd
+        except OSError:
+            moved = True  # the directory is gone
+        if moved:
+            os.fchdir(self._cwd_fd)
+        _umask(self._umask)  # to ask would be to set it, too
+        if os.environ is not self._environ or _data(self._environ) != self._variables:
+            self._restore_environment()
+        if sys.path is not self._path or sys.path != self._path_items:
+            sys.path = self._path
+            sys.path[:] = self._path_items
+        if sys.argv is not self._argv or sys.argv != self._argv_items:
+            sys.argv = self._argv
+            sys.argv[:] = self._argv_items
+        if warnings.filters is not self._filters or warnings.filters != self._filter_items:
+            self._restore_filters()
+
+    def left_behind(self) -> str:
+        """Say what cannot be taken back and is cheap to ask for: threads, children; "" for nothing."""
+        if _threads() > self._threads:
+            return "threads"
+        try:
+            while _waitpid(-1, _NOHANG)[0]:
+                pass  # a child that has ended already leaves nothing
+        except ChildProcessError:
+            return ""
+        return "children"
+
+    def left_behind_dear(self) -> str:
+        """Say what else cannot be taken back: limits, memory; "" for nothing."""
+        if list(map(_getsignal, _ALL)) != self._all:
+            self._restore_signals()
+        if _limits() != self._limits:
+            return "limits"
+        if self._resident() > self._memory + MEMORY_GROWTH:
+            return "memory"
+        return ""
+
+    def _restore_signals(self) -> None:
+        for number, handler in zip(_ALL, self._all, strict=True):
+            if handler is not None and _getsignal(number) != handler:
+                signal.signal(number, handler)
+
+    def _restore_environment(self) -> None:
+        os.environ = self._environ  # noqa: B003 - a job may have put another object there
+        data = _data(self._environ)
+        for name in data.keys() - self._variables.keys():
+            os.unsetenv(name)
+        for name, value in self._variables.items():
+            if data.get(name) != value:
+                os.putenv(name, value)
+        data.clear()
+        data.update(self._variables)
+        time.tzset()
+
+    def _restore_filters(self) -> None:
+        warnings.filters = self._filters
+        self._filters[:] = self._filter_items  # type: ignore[index]
+        _show_warnings_again()
+
+    def _resident(self) -> int:
+        return int(os.pread(self._statm, 64, 0).split()[1]) * _PAGE
+
+
+def _data(environ: os._Environ[str]) -> dict[bytes, bytes]:
+    """Return the dict behind `os.environ`: comparing it needs no decoding."""
+    return environ._data  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001 - the public view decodes each item
+
+
+def _limits() -> tuple[object, ...]:
+    """Return all that bounds this process and cannot always be raised again."""
+    return (
+        *map(resource.getrlimit, _LIMITS),
+        os.sched_getaffinity(0),
+        os.getpriority(os.PRIO_PROCESS, 0),
+        signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+    )

@@ -1,0 +1,64 @@
+"""What an agent was started with, and the exit codes it ends with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from batchpilot_broker.paths import RegistryPaths
+
+
+class Exit(IntEnum):
+    """How an agent ends; 128 + n when signal n ended its pilot."""
+
+    LEFT = 0
+    USAGE = 2
+    REGISTRY_GONE = 66
+    BROKER_GONE = 69
+    FAILED = 70
+    REFUSED = 76
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Hold what an agent was started with.
+
+    Attributes:
+        paths: The registry.
+        instance: The registry's instance, the only one it works for.
+        agent: Its name, unique in the registry for ever.
+        pool: Pool that started it.
+        scratch: Its private directory on local disk, removed by the keeper.
+        slots: Most jobs at once.
+        cores: Cores its jobs may use together.
+        memory: MB its jobs may use together, 0 for unlimited.
+        gpus: Devices its jobs may use together.
+        idle_timeout: Seconds without work, while a coordinator lives, after which it leaves.
+        orphan_timeout: Seconds without any coordinator after which it leaves.
+        grace: Seconds that running jobs get to end when the agent is to leave.
+        started: Unix time of its start.
+        deadline: Unix time at which its allocation ends, 0 for never.
+        allocation: Id of its allocation, "" for none.
+    """
+
+    paths: RegistryPaths
+    instance: str
+    agent: str
+    pool: str
+    scratch: Path
+    slots: int
+    cores: int
+    memory: float = 0.0
+    gpus: int = 0
+    idle_timeout: float = 300.0
+    orphan_timeout: float = 3600.0
+    grace: float = 10.0
+    started: float = 0.0
+    deadline: float = 0.0
+    allocation: str = ""
+
+    @property
+    def marker(self) -> str:
+        """Return what every process of this agent carries in its environment."""
+        return f"BATCHPILOT_AGENT={self.agent}"

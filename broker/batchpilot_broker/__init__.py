@@ -1,0 +1,1 @@
+"""Everything that speaks to the broker: wire nouns, seals, frames, server, queues, claims."""

@@ -1,0 +1,312 @@
+"""What the coordinator does with the broker: feed, read events, survey agents, end leases.
+
+Every change is made by a script that compares the coordinator's term with the one in office, so
+that one that was superseded changes nothing any more and learns it by TermSuperseded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .access import Access, read_access, read_secret
+from .codec import Seal
+from .connect import connect, translated
+from .errors import BrokerUnavailable, WireError
+from .events import Event, opened
+from .keys import Keys
+from .nouns import AgentInfo, AgentState, Chunk, ResourceClass
+from .paths import RegistryPaths
+from .rqueues import chunk_fields
+from .scripts import Word, script
+
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+ALIVE_MS = 10_000
+BELLS_KEPT = 1000
+LONGEST_BLOCK_MS = 4000
+"""Shorter than the socket's timeout, which would take a longer wait for a dead broker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Hold what the broker knows of agents at one moment.
+
+    Attributes:
+        agents: What each agent announced.
+        beats: Their counters; a counter that moves is an agent that lives.
+        states: State and busy slots of each.
+        leases: Agent that holds a chunk, by chunk number.
+    """
+
+    agents: dict[str, AgentInfo]
+    beats: dict[str, int]
+    states: dict[str, tuple[AgentState, int]]
+    leases: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerStatus:
+    """Hold how the broker fares; all but `up` is 0 or empty while it does not answer."""
+
+    up: bool
+    roundtrip_seconds: float = 0.0
+    memory_bytes: int = 0
+    clients: int = 0
+    version: str = ""
+
+
+class CoordinatorBroker:
+    """Speak to the broker for the coordinator.
+
+    Args:
+        access: Where the broker is.
+        secret: The registry's key.
+        instance: The registry's instance.
+
+    Attributes:
+        rejected: How many messages were not what they should be, by reason.
+    """
+
+    def __init__(self, access: Access, secret: bytes, instance: str) -> None:
+        self.rejected: Counter[str] = Counter()
+        self._access = access
+        self._seal = Seal(secret, instance)
+        self._keys = Keys(instance)
+        self._client: Redis = connect(access)
+        self._term = 0
+        self._agents: dict[bytes, AgentInfo] = {}
+
+    @classmethod
+    def open(cls, paths: RegistryPaths, instance: str) -> Self:
+        """Return the broker that the registry's record names.
+
+        Raises:
+            BrokerUnavailable: There is no record, or nobody answers.
+            BrokerRefused: The password is not the broker's.
+        """
+        access = read_access(paths)
+        if access is None:
+            raise BrokerUnavailable(
+                f"{paths.root} has no broker", remedy="start it with `batchpilot broker start`"
+            )
+        return cls(access, read_secret(paths), instance)
+
+    def take(self, term: int) -> None:
+        """Take office; taking one's own term again is harmless.
+
+        Raises:
+            TermSuperseded: A later term is in office.
+        """
+        self._script("take", [self._keys.term], [term])
+        self._term = term
+
+    def generation(self) -> int | None:
+        """Return the number of the broker's data, None where it has been lost."""
+        with translated(self._access):
+            number = self._client.get(self._keys.generation)
+        return None if number is None else int(number)
+
+    def feed(self, chunks: Sequence[Chunk]) -> int:
+        """Queue chunks in one step; one that is queued or leased already is left alone.
+
+        Returns:
+            Bytes of their payloads.
+        """
+        words: list[Word] = [self._term, self._keys.prefix, BELLS_KEPT]
+        size = 0
+        for chunk in chunks:
+            fields = chunk_fields(self._keys, self._seal, chunk)
+            flat = [word for field in fields.items() for word in field]
+            queue, bell = self._keys.queue(chunk.class_id), self._keys.bell(chunk.class_id)
+            words += [chunk.id, queue, bell, len(flat), *flat]
+            size += len(fields["data"])  # type: ignore[arg-type]  # data are bytes
+        self._script("feed", [self._keys.term, self._keys.leases], words)
+        return size
+
+    def withdraw(self, class_id: str, chunks: Sequence[int]) -> list[int]:
+        """Take back chunks that nobody has claimed yet.
+
+        Returns:
+            Those that were still queued.
+        """
+        keys = [self._keys.term, self._keys.queue_list(class_id)]
+        return _numbers(self._script("withdraw", keys, [self._term, self._keys.prefix, *chunks]))
+
+    def announce(self, class_id: str, resources: ResourceClass) -> None:
+        """Make a resource class known to all agents."""
+        sealed = self._seal.pack("class", resources.to_wire())
+        grown = self._seal.pack("control", {"kind": "classes"})
+        with translated(self._access):
+            agents: Any = self._client.hkeys(self._keys.agents)
+        told = [("RPUSH", self._keys.control(agent.decode()), grown) for agent in agents]
+        self._run(("HSET", self._keys.classes, class_id, sealed), *told)
+
+    def read(self, after: str, *, block_ms: int, count: int = 200) -> list[tuple[str, Event]]:
+        """Return events behind a stream id, with their ids.
+
+        Args:
+            after: Id of the last event read, "0" for the beginning.
+            block_ms: Milliseconds to wait for the first one, at most 4000; 0 does not wait.
+            count: Most events to return.
+        """
+        block = min(block_ms, LONGEST_BLOCK_MS) if block_ms > 0 else None
+        with translated(self._access):
+            found: Any = self._client.xread({self._keys.events: after}, count=count, block=block)
+        entries = found[0][1] if found else ()
+        events = [(number.decode(), opened(self._seal, entry)) for number, entry in entries]
+        self.rejected.update(
+            e["why"] for _, e in events if isinstance(e, dict) and e["kind"] == "rejected"
+        )
+        return events
+
+    def trim(self, upto: str) -> None:
+        """Drop all events up to an id, this one too."""
+        milliseconds, _, number = upto.partition("-")
+        following = f"{milliseconds}-{int(number or 0) + 1}"
+        self._run(("XTRIM", self._keys.events, "MINID", "=", following))
+
+    def survey(self) -> Survey:
+        """Return all that is known of agents and leases, in one round trip."""
+        keys = self._keys
+        with translated(self._access), self._client.pipeline(transaction=True) as pipe:
+            for name in (keys.agents, keys.beats, keys.states, keys.leases):
+                pipe.hgetall(name)
+            agents, beats, states, leases = pipe.execute()
+        return Survey(
+            agents=self._infos(agents),
+            beats=dict(self._readable(beats, lambda agent, beat: (agent.decode(), int(beat)))),
+            states=dict(self._readable(states, lambda agent, s: (agent.decode(), _state(s)))),
+            leases=dict(self._readable(leases, lambda chunk, agent: (int(chunk), agent.decode()))),
+        )
+
+    def agents(self) -> dict[str, AgentInfo]:
+        """Return what each agent announced; what is not sealed by us is counted and left out."""
+        return self.survey().agents
+
+    def beats(self) -> dict[str, int]:
+        """Return each agent's counter."""
+        return self.survey().beats
+
+    def states(self) -> dict[str, tuple[AgentState, int]]:
+        """Return state and busy slots of each agent."""
+        return self.survey().states
+
+    def leases(self) -> dict[int, str]:
+        """Return the agent that holds each leased chunk."""
+        return self.survey().leases
+
+    def queued(self, class_id: str) -> list[int]:
+        """Return the chunks queued for a class, head first."""
+        with translated(self._access):
+            jobs: Any = self._client.lrange(self._keys.queue_list(class_id), 0, -1)
+        return [number for number in map(self._keys.chunk, jobs) if number is not None]
+
+    def depths(self, class_ids: Sequence[str]) -> dict[str, int]:
+        """Return how many chunks are queued for each class."""
+        with translated(self._access), self._client.pipeline(transaction=False) as pipe:
+            for class_id in class_ids:
+                pipe.llen(self._keys.queue_list(class_id))
+            return dict(zip(class_ids, pipe.execute(), strict=True))
+
+    def lease(self, agent: str, chunks: Sequence[int]) -> None:
+        """Write down again what an agent holds, after the broker has lost its data."""
+        if chunks:
+            pairs = [word for chunk in chunks for word in (chunk, agent)]
+            self._run(("HSET", self._keys.leases, *pairs))
+
+    def control(self, agent: str, kind: str, **fields: Any) -> None:
+        """Send a message to one agent."""
+        sealed = self._seal.pack("control", {"kind": kind, **fields})
+        self._run(("RPUSH", self._keys.control(agent), sealed))
+
+    def release(self, chunk: int) -> None:
+        """End the lease of a chunk, whoever holds it."""
+        keys = [self._keys.term, self._keys.leases]
+        self._script("release", keys, [self._term, self._keys.prefix, chunk])
+
+    def forget(self, agent: str) -> list[int]:
+        """Remove a lost agent and end its leases.
+
+        Returns:
+            The chunks it held.
+        """
+        keys = self._keys
+        lists = [keys.term, keys.leases, keys.control(agent), keys.agents, keys.beats, keys.states]
+        return _numbers(self._script("forget", lists, [self._term, keys.prefix, agent]))
+
+    def alive(self, unfinished: int) -> None:
+        """Show agents for 10 s that a coordinator lives, and how many jobs are unfinished."""
+        self._run(("SET", self._keys.alive, unfinished, "PX", ALIVE_MS))
+
+    def status(self) -> BrokerStatus:
+        """Return how the broker fares, also where it does not answer."""
+        started = time.perf_counter()
+        try:
+            with translated(self._access):
+                self._client.ping()
+                roundtrip = time.perf_counter() - started
+                info: Any = self._client.info()
+        except BrokerUnavailable:
+            return BrokerStatus(up=False)
+        return BrokerStatus(
+            up=True,
+            roundtrip_seconds=roundtrip,
+            memory_bytes=int(info["used_memory"]),
+            clients=int(info["connected_clients"]),
+            version=str(info.get("valkey_version", info["redis_version"])),
+        )
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._client.close()
+
+    def _script(self, name: str, keys: Sequence[str], words: Sequence[Word]) -> Any:
+        with translated(self._access):
+            return script(name)(self._client, keys, words)
+
+    def _run(self, *commands: Sequence[Word]) -> None:
+        """Run plain commands, all or, where the term is not in office, none."""
+        words: list[Word] = [w for command in commands for w in (len(command), *command)]
+        self._script("fenced", [self._keys.term], [self._term, *words])
+
+    def _readable(
+        self, raw: dict[bytes, bytes], read: Callable[[bytes, bytes], tuple[K, V]]
+    ) -> Iterator[tuple[K, V]]:
+        """Yield the fields of a hash that can be read; others are counted."""
+        for name, value in raw.items():
+            try:
+                yield read(name, value)
+            except ValueError:
+                self.rejected["unreadable"] += 1
+
+    def _infos(self, sealed: dict[bytes, bytes]) -> dict[str, AgentInfo]:
+        infos = {agent.decode(): self._info(data) for agent, data in sealed.items()}
+        self._agents = {d: i for d in sealed.values() if (i := self._agents.get(d)) is not None}
+        return {agent: info for agent, info in infos.items() if info is not None}
+
+    def _info(self, sealed: bytes) -> AgentInfo | None:
+        if sealed not in self._agents:
+            try:
+                self._agents[sealed] = AgentInfo.from_wire(self._seal.open("agent", sealed))
+            except (WireError, LookupError, TypeError):
+                self.rejected["agent"] += 1
+                return None
+        return self._agents[sealed]
+
+
+def _state(value: bytes) -> tuple[AgentState, int]:
+    state, _, busy = value.decode().partition(" ")
+    return AgentState(state), int(busy or 0)
+
+
+def _numbers(chunks: list[bytes]) -> list[int]:
+    return [int(chunk) for chunk in chunks]

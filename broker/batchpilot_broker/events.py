@@ -1,0 +1,61 @@
+"""The stream of events: how agents and sessions put them, how the coordinator opens them.
+
+| kind | from | means |
+|---|---|---|
+| report | agent | a stretch of its result segment |
+| hello, bye | agent | it is here; it leaves |
+| nudge | session | something changed in the registry: look |
+| request | session on another host | do this for me |
+| rejected | `opened` | an entry that is not what it should be; `why` says in which way |
+
+Events are hints, segments are the truth. So the stream is bounded: while no coordinator lives, the
+oldest events give way, and the next one finds the gap and reads the segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .codec import Seal
+from .errors import ForgedMessage, UnknownVersion, WireError
+from .nouns import Report
+
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+KEPT = 20_000
+
+Event = dict[str, Any] | Report
+
+
+def put_event(client: Redis, stream: str, seal: Seal, message: Mapping[str, Any]) -> None:
+    """Append one sealed event."""
+    sealed = seal.pack("event", dict(message))
+    client.xadd(stream, {"d": sealed}, maxlen=KEPT, approximate=True)
+
+
+def opened(seal: Seal, entry: Mapping[bytes, bytes]) -> Event:
+    """Return the event in an entry; what is none becomes `rejected`, and a reader goes on."""
+    sealed = entry.get(b"d")
+    if sealed is None:
+        return _rejected("foreign")
+    try:
+        return _event(seal.open("event", sealed))
+    except ForgedMessage:
+        return _rejected("forged")
+    except UnknownVersion:
+        return _rejected("version")
+    except (WireError, LookupError, TypeError, ValueError):
+        return _rejected("malformed")
+
+
+def _event(message: Any) -> Event:
+    if message["kind"] == "report":
+        return Report.from_wire(message)
+    return dict(message)
+
+
+def _rejected(why: str) -> dict[str, Any]:
+    return {"kind": "rejected", "why": why}

@@ -1,0 +1,43 @@
+"""Whether a broker still has its data: a number that changes whenever it has not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .keys import Keys
+
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+_AT_ONCE = 1000
+
+
+def settle_generation(client: Redis, instance: str, highest: int) -> int:
+    """Return the generation of the broker's data, a new one where they are lost or too old.
+
+    Args:
+        client: The broker.
+        instance: The registry's instance.
+        highest: Highest generation known so far, 0 for none.
+    """
+    key = Keys(instance).generation
+    kept = int(client.get(key) or 0)
+    if kept and kept >= highest:
+        return kept
+    if kept:
+        wipe(client, instance)
+    client.set(key, highest + 1)
+    return highest + 1
+
+
+def wipe(client: Redis, instance: str) -> None:
+    """Remove everything of an instance, and nothing else."""
+    for pattern in (f"bp:{instance}:*", f"rq:*bp-{instance}-*"):
+        found = list(client.scan_iter(match=pattern, count=_AT_ONCE))
+        for start in range(0, len(found), _AT_ONCE):
+            client.unlink(*found[start : start + _AT_ONCE])
+    for register in ("rq:queues", "rq:workers"):
+        ours = list(client.sscan_iter(register, match=f"*:bp-{instance}-*", count=_AT_ONCE))
+        if ours:
+            client.srem(register, *ours)

@@ -1,0 +1,83 @@
+"""Facts about this machine and its processes: who runs where, and is it still the same process."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+
+
+_NETWORK = (
+    "nfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "cifs",
+    "smb",
+    "fuse",
+    "ceph",
+    "9p",
+    "afs",
+    "orangefs",
+)
+
+
+@cache
+def host_name() -> str:
+    """Return the name of this machine."""
+    return socket.gethostname()
+
+
+@cache
+def boot_id() -> str:
+    """Return the id of this machine's current boot."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"unknown-{host_name()}"
+
+
+def process_start(pid: int) -> int:
+    """Return the start time of a process in clock ticks since boot, 0 where it does not live.
+
+    A zombie counts as dead. With `boot_id` this tells a process from a later one of the same pid.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return 0
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def is_alive(pid: int, start: int) -> bool:
+    """Tell whether the process that had this pid and start time still lives here."""
+    return start != 0 and process_start(pid) == start
+
+
+def on_network(path: Path) -> bool:
+    """Tell whether a path lies on a file system that other hosts may share."""
+    best = (0, "")
+    target = os.path.realpath(path)
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mount, kind, *_ = line.split(" ")
+        point = mount.replace("\\040", " ")
+        if target == point or target.startswith(point.rstrip("/") + "/"):
+            best = max(best, (len(point), kind))
+    return best[1].startswith(_NETWORK)
+
+
+def runtime_dir(instance: str) -> Path:
+    """Return the private directory on local disk for sockets and broker data of an instance.
+
+    Raises:
+        PermissionError: Another user holds that name.
+    """
+    path = Path("/var/tmp") / f"batchpilot-{os.getuid()}" / instance  # noqa: S108 - checked below: ours, 0700
+    for directory in (path.parent, path):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        if directory.stat().st_uid != os.getuid() or directory.is_symlink():
+            raise PermissionError(f"{directory} belongs to another user")
+        directory.chmod(0o700)
+    return path

@@ -1,0 +1,162 @@
+"""Start a server process that is nobody's child, wait until it answers, end it again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from .access import Access
+from .binaries import ServerBinary
+from .connect import connect
+from .errors import BrokerUnavailable
+from .files import write_aside
+from .host import boot_id, host_name, is_alive, process_start
+
+
+UP_WITHIN = 60.0
+"""Seconds for a server to come up; reading a large log back takes some."""
+
+GONE_WITHIN = 10.0
+LONGEST_SOCKET = 107
+
+_CONF = """\
+port 0
+unixsocket "{socket}"
+unixsocketperm 600
+protected-mode yes
+requirepass "{password}"
+dir "{home}"
+logfile "{home}/broker.log"
+daemonize no
+save ""
+appendonly yes
+appendfsync everysec
+maxmemory-policy noeviction
+"""
+
+# The shell leaves at once: the server is the child of init and holds no file of ours.
+_ORPHAN = '"$@" </dev/null >/dev/null 2>&1 & echo $!'
+
+_DATA = ("appendonlydir", "appendonly.aof")
+
+
+def launch(binary: ServerBinary, home: Path, password: str) -> tuple[int, int, Path]:
+    """Start a server on the data in its directory, or, where it cannot read them, without.
+
+    Returns:
+        Its pid, its start time, and its socket.
+
+    Raises:
+        BrokerUnavailable: It does not come up.
+    """
+    socket = home / "broker.sock"
+    if len(os.fsencode(socket)) > LONGEST_SOCKET:
+        raise BrokerUnavailable(
+            f"the path of the broker's socket is too long: {socket}",
+            remedy="set BATCHPILOT_BROKER_URL to a broker of your own",
+        )
+    try:
+        return *_launch(binary, home, socket, password), socket
+    except BrokerUnavailable:
+        if not _put_aside(home):
+            raise
+    return *_launch(binary, home, socket, password), socket
+
+
+def end_process(pid: int, pid_start: int) -> bool:
+    """End a process by SIGTERM, after 10 s by SIGKILL; one with another start time is left alone.
+
+    Returns:
+        Whether it lived.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not is_alive(pid, pid_start):
+            return number == signal.SIGKILL
+        os.kill(pid, number)
+        _await_end(pid, pid_start)
+    return True
+
+
+def _launch(binary: ServerBinary, home: Path, socket: Path, password: str) -> tuple[int, int]:
+    log = home / "broker.log"
+    if log.exists():
+        log.replace(home / "broker.log.old")
+    conf = home / "broker.conf"
+    text = _CONF.format(socket=socket, password=password, home=home)
+    write_aside(conf, text.encode())
+    pid = _spawn([str(binary.path), str(conf)], home)
+    start = process_start(pid)
+    access = Access(
+        urls=(f"unix://{socket}",),
+        password=password,
+        generation=0,
+        host=host_name(),
+        boot=boot_id(),
+    )
+    _await_answer(access, pid, start, log)
+    return pid, start
+
+
+def _spawn(command: list[str], home: Path) -> int:
+    try:
+        shell = subprocess.run(
+            ["/bin/sh", "-c", _ORPHAN, "sh", *command],
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BrokerUnavailable(
+            f"cannot start {command[0]}: {error}", remedy="check that this user may start processes"
+        ) from error
+    return int(shell.stdout)
+
+
+def _await_answer(access: Access, pid: int, start: int, log: Path) -> None:
+    deadline = time.monotonic() + UP_WITHIN
+    pause = 0.002
+    while True:
+        try:
+            connect(access).close()
+        except BrokerUnavailable:
+            if is_alive(pid, start) and time.monotonic() < deadline:
+                pause = min(2 * pause, 0.1)
+                time.sleep(pause)
+                continue
+            end_process(pid, start)
+            raise _did_not_start(log) from None
+        return
+
+
+def _did_not_start(log: Path) -> BrokerUnavailable:
+    said = (
+        log.read_text(errors="replace").splitlines()[-3:] if log.exists() else ["it wrote no log"]
+    )
+    return BrokerUnavailable(
+        f"the broker did not come up: {' / '.join(said)}",
+        remedy=f"see {log}, or set BATCHPILOT_BROKER_URL to a broker of your own",
+    )
+
+
+def _put_aside(home: Path) -> bool:
+    """Put data aside that the server could not read; only the last such are kept."""
+    found = [home / name for name in _DATA if (home / name).exists()]
+    if found:
+        broken = home / "broken"
+        shutil.rmtree(broken, ignore_errors=True)
+        broken.mkdir(mode=0o700)
+        for path in found:
+            path.replace(broken / path.name)
+    return bool(found)
+
+
+def _await_end(pid: int, pid_start: int) -> None:
+    deadline = time.monotonic() + GONE_WITHIN
+    while is_alive(pid, pid_start) and time.monotonic() < deadline:
+        time.sleep(0.01)

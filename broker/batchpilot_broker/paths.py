@@ -1,0 +1,87 @@
+"""The one class that knows the names of the registry's files.
+
+    registry-<term>.db   the database of the owner that took over in that term
+    objects/<hash>       functions, data and code, by content
+    segments/            <agent>.results and <agent>.logs, one pair an agent
+    allocations/<id>/    rendered script and the scheduler's words
+    backup/              the two newest copies of the database
+    broker.json          0600: where the broker is, and its password
+    secret               0600: the key of every seal
+    owner.json           host, pid, term, heartbeat of the owner
+    logs/                what coordinator, supervisor and agents say
+
+Nobody else joins paths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryPaths:
+    """Name the files below one registry directory."""
+
+    root: Path
+
+    def database(self, term: int) -> Path:
+        """Return the database written since the takeover of a term."""
+        return self.root / f"registry-{term}.db"
+
+    @property
+    def snapshot(self) -> Path:
+        """Return the copy of the database that other hosts read."""
+        return self.root / "snapshot.db"
+
+    @property
+    def objects(self) -> Path:
+        """Return the directory of content-addressed objects."""
+        return self.root / "objects"
+
+    @property
+    def segments(self) -> Path:
+        """Return the directory of segments."""
+        return self.root / "segments"
+
+    @property
+    def allocations(self) -> Path:
+        """Return the directory of allocations."""
+        return self.root / "allocations"
+
+    @property
+    def backup(self) -> Path:
+        """Return the directory of database backups."""
+        return self.root / "backup"
+
+    @property
+    def logs(self) -> Path:
+        """Return the directory of the programs' own logs."""
+        return self.root / "logs"
+
+    @property
+    def broker(self) -> Path:
+        """Return the record of the broker."""
+        return self.root / "broker.json"
+
+    @property
+    def secret(self) -> Path:
+        """Return the file of the registry's key."""
+        return self.root / "secret"
+
+    @property
+    def owner(self) -> Path:
+        """Return the record of the owner."""
+        return self.root / "owner.json"
+
+    def results(self, agent: str) -> Path:
+        """Return the result segment of an agent."""
+        return self.segments / f"{agent}.results"
+
+    def job_logs(self, agent: str) -> Path:
+        """Return the log segment of an agent."""
+        return self.segments / f"{agent}.logs"
+
+    def log_of(self, result_segment: str) -> Path:
+        """Return the log segment beside a result segment, named as in events."""
+        return self.segments / (result_segment.removesuffix(".results") + ".logs")

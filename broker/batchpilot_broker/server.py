@@ -1,0 +1,180 @@
+"""The broker's life: use the one that is named or recorded, else start one; end only what is ours.
+
+    BATCHPILOT_BROKER_URL, broker.json if it answers, BATCHPILOT_BROKER_BIN, PATH, the wheel
+
+A server of ours listens on a Unix socket in a private directory on local disk, asks for a password
+that stands in 0600 files only, and logs every write (AOF, fsync each second). It is nobody's child
+and outlives the session that started it. When it comes up without its data, its generation is a
+new one; when the log brought them back, it keeps its number. A log it cannot read is put aside,
+for the registry can fill a broker again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from .access import Access, access_from, public_url, read_access, write_access
+from .binaries import ServerBinary, find_server
+from .connect import check_version, connect, translated
+from .errors import BrokerUnavailable, StorageError
+from .external import external_access
+from .files import read_json, write_json
+from .generation import settle_generation
+from .host import boot_id, host_name, is_alive, runtime_dir
+from .launch import end_process, launch
+from .paths import RegistryPaths
+
+
+__all__ = ["ServerBinary", "ensure_server", "find_server", "start_server", "stop_server"]
+
+
+def ensure_server(paths: RegistryPaths, instance: str, url: str | None = None) -> Access:
+    """Return a broker that answers; start one where none is named and none is recorded.
+
+    Args:
+        paths: Files of the registry.
+        instance: The registry's instance.
+        url: A broker to use, else `BATCHPILOT_BROKER_URL`; one that is named is never started.
+
+    Raises:
+        BrokerUnavailable: The named broker does not answer, or no server is found or starts.
+        BrokerRefused: A broker answers but refuses the password.
+        BrokerTooOld: The named broker is below the floor.
+    """
+    url = url or os.environ.get("BATCHPILOT_BROKER_URL")
+    with _alone(instance) as home:
+        recorded = read_access(paths) or _kept(home)
+        if url:
+            return _use(paths, instance, external_access(url, recorded))
+        if recorded is None:
+            return _start(paths, instance, home, 0)
+        try:
+            return _use(paths, instance, recorded)
+        except BrokerUnavailable as error:
+            _check_replaceable(recorded, error)
+            return _start(paths, instance, home, recorded.generation)
+
+
+def start_server(paths: RegistryPaths, instance: str, *, generation: int) -> Access:
+    """Start a server for a registry and record it.
+
+    Args:
+        paths: Files of the registry.
+        instance: The registry's instance.
+        generation: Highest generation known so far, 0 for none.
+
+    Raises:
+        BrokerUnavailable: No server is found, or it does not come up.
+    """
+    with _alone(instance) as home:
+        return _start(paths, instance, home, generation)
+
+
+def stop_server(paths: RegistryPaths, access: Access, *, discard: bool = False) -> bool:
+    """End the server that batchpilot started here; any other process is left alone.
+
+    Args:
+        paths: Files of the registry.
+        access: The record of the broker.
+        discard: Whether its data and its record go too.
+
+    Returns:
+        Whether a server was ended.
+    """
+    ended = _is_ours(access) and end_process(access.pid, access.pid_start)
+    if discard:
+        paths.broker.unlink(missing_ok=True)
+        if access.log and access.host == host_name():
+            home = Path(access.log).parent
+            shutil.rmtree(home, ignore_errors=True)
+            home.with_suffix(".lock").unlink(missing_ok=True)
+    return ended
+
+
+def _use(paths: RegistryPaths, instance: str, access: Access) -> Access:
+    """Return the access to a broker that answers, with the generation of its data now."""
+    client = connect(access)
+    try:
+        with translated(access):
+            check_version(client)
+            generation = settle_generation(client, instance, access.generation)
+    finally:
+        client.close()
+    settled = replace(access, generation=generation)
+    if settled != read_access(paths):
+        write_access(paths, settled)
+    return settled
+
+
+def _start(paths: RegistryPaths, instance: str, home: Path, generation: int) -> Access:
+    before = read_access(paths) or _kept(home)
+    password = before.password if before and not before.external else secrets.token_hex(32)
+    pid, pid_start, socket = launch(find_server(), home, password)
+    access = Access(
+        urls=(f"unix://{socket}",),
+        password=password,
+        generation=max(generation, before.generation if before else 0),
+        host=host_name(),
+        boot=boot_id(),
+        pid=pid,
+        pid_start=pid_start,
+        log=str(home / "broker.log"),
+    )
+    settled = _use(paths, instance, access)
+    write_json(home / "broker.json", asdict(settled))
+    return settled
+
+
+def _check_replaceable(recorded: Access, error: BrokerUnavailable) -> None:
+    """Refuse to start a second server where the recorded one may come back."""
+    if recorded.external:
+        raise BrokerUnavailable(
+            error.message,
+            remedy="start it again, name another one in BATCHPILOT_BROKER_URL, "
+            "or delete broker.json to let batchpilot start its own",
+        ) from error
+    if _is_ours(recorded):
+        raise BrokerUnavailable(
+            f"{error.message}, but its process {recorded.pid} lives",
+            remedy="wait, or end it with `batchpilot broker stop`",
+            url=public_url(recorded),
+        ) from error
+
+
+def _is_ours(access: Access) -> bool:
+    """Tell whether batchpilot started this broker on this host and it still lives."""
+    here = access.host == host_name() and access.boot == boot_id()
+    return here and not access.external and is_alive(access.pid, access.pid_start)
+
+
+def _kept(home: Path) -> Access | None:
+    """Return the record beside the broker's data: broker.json of the registry may be lost."""
+    with suppress(StorageError, KeyError, TypeError):
+        record = read_json(home / "broker.json")
+        return None if record is None else access_from(record)
+    return None
+
+
+@contextmanager
+def _alone(instance: str) -> Iterator[Path]:
+    """Keep other processes of this host from starting the same broker meanwhile."""
+    try:
+        home = runtime_dir(instance)
+        lock = os.open(home.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise BrokerUnavailable(
+            f"no private directory for the broker: {error}",
+            remedy="remove what is in the way under /var/tmp, or set BATCHPILOT_BROKER_URL",
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield home
+    finally:
+        os.close(lock)

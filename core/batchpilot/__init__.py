@@ -1,0 +1,66 @@
+"""batchpilot: a registry of jobs, run by pilots on whatever machines there are.
+
+    import batchpilot as bp
+    reg = bp.make_registry("study", seed=1)
+    reg.batch_map(fun, i=range(1000))
+    reg.submit_jobs()
+    reg.wait_for_jobs()
+    reg.reduce_results_list()
+
+Names are loaded when they are first used, so that `import batchpilot` takes milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from batchpilot_agent.job import HandBack
+    from batchpilot_broker.errors import BatchpilotError
+
+    from . import errors, pools
+    from .ids import JobIds
+    from .registry import Registry, load_registry, make_registry
+    from .status import Status
+    from .unwrapping import unwrap
+
+_HOMES = {
+    "BatchpilotError": "batchpilot_broker.errors",
+    "HandBack": "batchpilot_agent.job",
+    "JobIds": "batchpilot.ids",
+    "Registry": "batchpilot.registry",
+    "Status": "batchpilot.status",
+    "load_registry": "batchpilot.registry",
+    "make_registry": "batchpilot.registry",
+    "unwrap": "batchpilot.unwrapping",
+}
+_MODULES = ("errors", "pools")
+
+__all__ = [
+    "BatchpilotError",
+    "HandBack",
+    "JobIds",
+    "Registry",
+    "Status",
+    "errors",
+    "load_registry",
+    "make_registry",
+    "pools",
+    "unwrap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"batchpilot.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'batchpilot' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,73 @@
+"""`agents`: the pilots on this machine."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from batchpilot import control
+
+from .lazy import Family
+from .output import print_document, print_table
+from .screen import duration
+from .words import json_option, paths_of, registry_argument
+
+
+FIELDS = ("id", "pool", "host", "pid", "state", "slots", "busy", "started")
+
+
+@click.group(cls=Family)
+def agents() -> None:
+    """Start, list, stop and resume agents."""
+
+
+@agents.command()
+@registry_argument
+@click.option("--pool", help="Pool of the agents, by default the registry's first.")
+@click.option("-n", "--number", type=click.IntRange(min=1), default=1, show_default=True)
+def start(directory: str, pool: str | None, number: int) -> None:
+    """Start agents now, before there is work for them, and print their ids."""
+    for agent in control.start_agents(paths_of(directory), pool, number):
+        click.echo(agent)
+
+
+@agents.command("list")
+@registry_argument
+@json_option
+def list_(directory: str, as_json: bool) -> None:
+    """List the agents that are there."""
+    there = control.agents(paths_of(directory))
+    if as_json:
+        print_document(agents=[{name: agent[name] for name in FIELDS} for agent in there])
+    elif there:
+        headers = ("id", "pool", "host", "pid", "state", "slots", "busy", "age")
+        print_table(headers, map(_row, there), right=("pid", "slots", "busy", "age"))
+    else:
+        click.echo("No agent is there; agents come with work: batchpilot submit", err=True)
+
+
+def _row(agent: dict[str, Any]) -> list[object]:
+    return [*(agent[name] for name in FIELDS[:-1]), duration(time.time() - agent["started"])]
+
+
+@agents.command()
+@registry_argument
+@click.argument("names", metavar="[ID]...", nargs=-1)
+def stop(directory: str, names: tuple[str, ...]) -> None:
+    """Let agents finish what runs, hand back the rest and leave.
+
+    Without IDs all of them, and none comes again until `agents resume`. Prints the ids of those
+    that were told.
+    """
+    for agent in control.stop_agents(paths_of(directory), list(names) or None):
+        click.echo(agent)
+
+
+@agents.command()
+@registry_argument
+def resume(directory: str) -> None:
+    """Let agents come again after `agents stop`."""
+    control.resume_agents(paths_of(directory))
+    click.echo("Agents come again as there is work.", err=True)

@@ -1,0 +1,101 @@
+"""`coordinator` and `broker`: the processes that keep a registry going.
+
+They come and go by themselves; a supervisor keeps both, so starting or stopping one starts or stops
+the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from batchpilot import control
+
+from .lazy import Family
+from .output import print_document
+from .screen import duration
+from .words import json_option, paths_of, registry_argument
+
+
+OFFICE_FIELDS = ("running", "pid", "host", "term", "heartbeat", "metrics")
+BROKER_FIELDS = ("running", "pid", "host", "url", "version", "generation")
+
+
+@click.group(cls=Family)
+def coordinator() -> None:
+    """Run, look at or stop the coordinator."""
+
+
+@coordinator.command()
+@registry_argument
+def run(directory: str) -> int:
+    """Run broker and coordinator in the foreground, until Ctrl-C."""
+    return control.run_foreground(paths_of(directory))
+
+
+@coordinator.command("status")
+@registry_argument
+@json_option
+def coordinator_status(directory: str, as_json: bool) -> None:
+    """Tell whether the coordinator runs, and where."""
+    state = control.coordinator_status(paths_of(directory))
+    shown = {**state, "heartbeat": _ago(state["heartbeat"])}
+    _show("coordinator", state if as_json else shown, OFFICE_FIELDS, as_json=as_json)
+
+
+@coordinator.command("stop")
+@registry_argument
+def coordinator_stop(directory: str) -> None:
+    """Stop coordinator, broker and local agents; unfinished jobs wait in the registry."""
+    _stop(directory)
+
+
+@click.group(cls=Family)
+def broker() -> None:
+    """Start, look at or stop the broker."""
+
+
+@broker.command("start")
+@registry_argument
+def broker_start(directory: str) -> None:
+    """Start broker and coordinator, if they do not run."""
+    paths = paths_of(directory)
+    control.start(paths)
+    _show("broker", control.broker_status(paths), BROKER_FIELDS, as_json=False)
+
+
+@broker.command("status")
+@registry_argument
+@json_option
+def broker_status(directory: str, as_json: bool) -> None:
+    """Tell whether the broker runs, and where; passwords are not shown."""
+    _show("broker", control.broker_status(paths_of(directory)), BROKER_FIELDS, as_json=as_json)
+
+
+@broker.command("stop")
+@registry_argument
+def broker_stop(directory: str) -> None:
+    """Stop broker, coordinator and local agents; unfinished jobs wait in the registry."""
+    _stop(directory)
+
+
+def _stop(directory: str) -> None:
+    control.stop(paths_of(directory))
+    click.echo("Stopped; unfinished jobs wait in the registry.", err=True)
+
+
+def _show(name: str, state: Mapping[str, Any], fields: tuple[str, ...], *, as_json: bool) -> None:
+    if as_json:
+        print_document(**{field: state[field] for field in fields})
+    elif not state["running"]:
+        click.echo(f"{name}: not running")
+    else:
+        details = ", ".join(f"{field} {state[field]}" for field in fields[1:] if state[field])
+        click.echo(f"{name}: running, {details}")
+
+
+def _ago(heartbeat: float) -> str:
+    return f"{duration(max(0.0, time.time() - heartbeat))} ago" if heartbeat else ""

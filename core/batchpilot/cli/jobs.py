@@ -1,0 +1,94 @@
+"""`jobs`: a line a job."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from batchpilot.ids import JobIds, parse_selector
+from batchpilot.registry import Registry
+
+from .lazy import Command
+from .output import plain, print_document, print_table
+from .screen import duration, shorten
+from .snapshot import failures
+from .words import Target, json_option, target_argument
+
+
+STATES = ("not-submitted", "queued", "running", "done", "error", "expired")
+LIMIT = 50
+ROOM = 60
+
+
+@click.command(cls=Command)
+@target_argument()
+@click.option("--state", type=click.Choice(STATES), help="Only jobs in this state.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help=f"How many; {LIMIT} in a table, all in JSON."
+)
+@json_option
+def jobs(target: Target, state: str | None, limit: int | None, as_json: bool) -> None:
+    """List jobs with their states and parameters."""
+    with target.open() as registry:
+        chosen = target.jobs(registry)
+        ids = registry.find_jobs() if chosen is None else chosen
+        if state:
+            ids &= parse_selector(f"@{state}", registry)
+        shown = ids[: limit or (None if as_json else LIMIT)]
+        records = _records(registry, shown)
+    if as_json:
+        print_document(jobs=records)
+        return
+    headers = ("id", "state", "took", "parameters", "tags", "error")
+    print_table(headers, map(_row, records), right=("id", "took"))
+    if len(shown) < len(ids):
+        click.echo(f"The first {len(shown)} of {len(ids)}; more with --limit.", err=True)
+
+
+def _records(registry: Registry, ids: JobIds) -> list[dict[str, Any]]:
+    """Return what is told of jobs, as the JSON has it."""
+    states = {job: state for state in STATES for job in ids & parse_selector(f"@{state}", registry)}
+    why = dict(failures(registry, among=ids))
+    table = registry.get_job_table(ids)
+    return [
+        _record(row, states[row["job_id"]], why.get(row["job_id"]))
+        for row in table.to_dict("records")
+    ]
+
+
+def _record(row: dict[str, Any], state: str, why: str | None) -> dict[str, Any]:
+    return {
+        "job_id": row["job_id"],
+        "state": state,
+        "name": plain(row["job_name"]),
+        "submitted": plain(row["submitted"]),
+        "started": plain(row["started"]),
+        "ended": plain(row["done"]),
+        "seconds_queued": _seconds(row["time_queued"]),
+        "seconds_running": _seconds(row["time_running"]),
+        "error": why,
+        "agent": plain(row["batch_id"]),
+        "pars": plain(row["job_pars"]),
+        "resources": plain(row["resources"]),
+        "tags": (plain(row["tags"]) or "").split(",") if plain(row["tags"]) else [],
+    }
+
+
+def _seconds(time: Any) -> float | None:
+    seconds = float(time.total_seconds())
+    return seconds if math.isfinite(seconds) else None
+
+
+def _row(record: dict[str, Any]) -> list[str]:
+    pars = ", ".join(f"{name}={value}" for name, value in (record["pars"] or {}).items())
+    took = record["seconds_running"]
+    return [
+        str(record["job_id"]),
+        record["state"],
+        "" if took is None else duration(took),
+        shorten(pars, ROOM),
+        ",".join(record["tags"]),
+        shorten(" ".join((record["error"] or "").split()), ROOM),
+    ]

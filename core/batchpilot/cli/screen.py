@@ -1,0 +1,139 @@
+"""The screen of `batchpilot status`, made from a snapshot.
+
+It fits 80 columns and needs no colour to be understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from rich.text import Text
+
+from .grouping import Group, short_ids
+from .snapshot import PoolUse, Snapshot
+
+
+BAR = 40
+WIDTH = 78
+MOST_ERRORS = 5
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+State = Mapping[str, Any]
+
+
+def render(snapshot: Snapshot, *, fancy: bool = False) -> Text:
+    """Return the screen; bar and colours only where `fancy`."""
+    screen = Text()
+    for line in _lines(snapshot, fancy=fancy):
+        screen.append_text(line if isinstance(line, Text) else Text(line)).append("\n")
+    screen.right_crop(1)
+    return screen
+
+
+def _lines(snapshot: Snapshot, *, fancy: bool) -> Iterator[str | Text]:
+    yield f"Registry {snapshot.registry}"
+    yield str(snapshot.jobs)
+    yield _progress(snapshot, fancy=fancy)
+    yield from _agents(snapshot.agents)
+    yield from _errors(snapshot)
+    yield _daemon("Coordinator", snapshot.coordinator, _office)
+    yield _daemon("Broker", snapshot.broker, _server)
+
+
+def _progress(snapshot: Snapshot, *, fancy: bool) -> str | Text:
+    jobs = snapshot.jobs
+    if not jobs.defined:
+        return "No jobs yet: define them with reg.batch_map(...)"
+    if not jobs.submitted:
+        return f"Nothing submitted yet: batchpilot submit {snapshot.registry}"
+    share = snapshot.ended / jobs.submitted
+    return Text.assemble(_bar(share, fancy=fancy), f" {100 * share:5.1f} %", _forecast(snapshot))
+
+
+def _bar(share: float, *, fancy: bool) -> Text:
+    full = round(BAR * share)
+    if fancy:
+        return Text.assemble(("━" * full, "green"), ("━" * (BAR - full), "bright_black"))
+    return Text("[" + "#" * full + "." * (BAR - full) + "]")
+
+
+def _forecast(snapshot: Snapshot) -> str:
+    if not snapshot.left:
+        return "  all ended"
+    if snapshot.pace is None:
+        return f"  {snapshot.left} to go"
+    pace = (
+        f"{snapshot.pace:.1f} jobs/s"
+        if snapshot.pace >= 1
+        else f"{snapshot.pace * HOUR:.0f} jobs/h"
+    )
+    return f"  {pace}, about {duration(snapshot.seconds_left or 0)} left"
+
+
+def _agents(pools: tuple[PoolUse, ...]) -> Iterator[str]:
+    if not pools:
+        yield "Agents: none"
+    for use in pools:
+        agents = "1 agent" if use.agents == 1 else f"{use.agents} agents"
+        yield f"Agents of pool {use.pool}: {agents}, {use.busy} of {use.slots} slots busy"
+
+
+def _errors(snapshot: Snapshot) -> Iterator[str | Text]:
+    if not snapshot.errors:
+        return
+    jobs = snapshot.jobs
+    seen, failed = sum(group.count for group in snapshot.errors), jobs.error + jobs.expired
+    among = "" if seen >= failed else f", the last {seen} of them by message"
+    yield Text(f"Errors: {jobs.error}, expired: {jobs.expired}{among}", style="red")
+    for group in snapshot.errors[:MOST_ERRORS]:
+        yield _error(group)
+
+
+def _error(group: Group) -> str:
+    head, tail = f"  {group.count:5d} x ", f"  (jobs {short_ids(group.ids)})"
+    room = WIDTH - len(head) - len(tail)
+    return head + shorten(group.headline, room) + tail
+
+
+def _daemon(name: str, state: State, details: Callable[[State], str]) -> Text:
+    if state["running"]:
+        return Text.assemble(f"{name}: ", ("running", "green"), f", {details(state)}")
+    return Text.assemble(f"{name}: ", ("not running", "yellow"))
+
+
+def _office(state: State) -> str:
+    return f"process {state['pid']} on {state['host']}, term {state['term']}"
+
+
+def _server(state: State) -> str:
+    return f"{state['version']} at {state['url']}, generation {state['generation']}"
+
+
+def shorten(text: str, room: int) -> str:
+    """Return a text that fits, with dots where it was cut.
+
+    Example:
+        >>> shorten("something long", 10)
+        'somethi...'
+    """
+    return text if len(text) <= room else text[: max(room - 3, 0)] + "..."
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    Example:
+        >>> duration(0.4), duration(42), duration(125), duration(7500), duration(200000)
+        ('0.4 s', '42 s', '2 min 5 s', '2 h 5 min', '2 d 7 h')
+    """
+    whole = round(seconds)
+    if seconds < 9.95:  # noqa: PLR2004 - below ten seconds tenths are told
+        return f"{seconds:.1f} s"
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE} s"
+    if whole < DAY:
+        return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
+    return f"{whole // DAY} d {whole % DAY // HOUR} h"

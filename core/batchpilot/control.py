@@ -1,0 +1,329 @@
+"""Start, stop and look at the daemons of a registry.
+
+These are supervisor, coordinator, agents and embedded broker. A session calls `ensure`, which starts the supervisor where no coordinator lives; everything here
+is cheap while one does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from batchpilot_broker.files import read_json
+from batchpilot_broker.host import host_name, is_alive, process_start
+from batchpilot_broker.paths import RegistryPaths
+
+from .errors import BatchpilotError, BrokerError, BrokerUnavailable, CoordinatorFailed
+from .store.database import Database
+from .store.owner import read_owner
+
+
+START_SECONDS = 30.0
+SUPERSEDED = 75
+
+_log = logging.getLogger("batchpilot.control")
+_supervisors: dict[Path, subprocess.Popen[bytes]] = {}
+
+
+class Nudger:
+    """Tell a registry's coordinator that something changed, if there is one to be told.
+
+    A nudge is a courtesy: a coordinator looks at the registry every second by itself.
+
+    Args:
+        paths: The registry's files.
+        instance: Its instance.
+    """
+
+    def __init__(self, paths: RegistryPaths, instance: str) -> None:
+        self._paths = paths
+        self._instance = instance
+        self._sender: Any = None
+
+    def nudge(self) -> None:
+        """Send one nudge where a coordinator is in office."""
+        if not read_owner(self._paths).coordinator_alive or not self._paths.broker.exists():
+            return
+        from batchpilot_broker import clientside  # noqa: PLC0415 - redis takes 0.2 s to import
+
+        try:
+            self._sender = self._sender or clientside.Nudger(self._paths, self._instance)
+            self._sender.nudge()
+        except BrokerError as error:
+            _log.debug("not nudged: %s", error)
+
+
+def ensure(paths: RegistryPaths) -> None:
+    """See that a coordinator is in office or coming.
+
+    Raises:
+        BrokerUnavailable: There is no broker and none can be started.
+        CoordinatorFailed: The supervisor could not start one.
+    """
+    if read_owner(paths).coordinator_alive:
+        return
+    supervisor = _supervisors.get(paths.root)
+    if supervisor is not None:
+        status = supervisor.poll()
+        if status is None:
+            return
+        del _supervisors[paths.root]
+        if status not in (0, SUPERSEDED):
+            raise _failure(paths, status)
+    _supervisors[paths.root] = _launch_supervisor(paths)
+
+
+def start(paths: RegistryPaths) -> None:
+    """Start supervisor, broker and coordinator where none runs, and wait until they work."""
+    deadline = time.monotonic() + START_SECONDS
+    while not read_owner(paths).coordinator_alive:
+        ensure(paths)
+        if time.monotonic() > deadline:
+            raise CoordinatorFailed(
+                f"no coordinator came into office within {START_SECONDS:.0f} s",
+                remedy=f"see {paths.logs / 'coordinator.log'}",
+            )
+        time.sleep(0.02)
+
+
+def stop(paths: RegistryPaths, *, agents: bool = True, timeout: float = 30.0) -> None:
+    """Stop supervisor and coordinator, then the local agents, then the embedded broker.
+
+    Agents drain: what runs is handed back uncharged and goes on at the next start.
+    """
+    record = read_json(paths.logs / "supervisor.json") or {}
+    pid, started = int(record.get("pid", 0)), int(record.get("pid_start", 0))
+    _end(pid, started, timeout)
+    owner = read_owner(paths)
+    if owner.coordinator_alive:
+        _end(owner.pid, owner.pid_start, timeout)
+    if agents:
+        live = [a for a in _live_agents(paths) if a["host"] == host_name()]
+        for agent in live:
+            _signal(agent["pid"], signal.SIGTERM)
+        _wait(lambda: not any(_alive(a["pid"]) for a in live), timeout)
+    stop_broker(paths)
+
+
+def stop_broker(paths: RegistryPaths) -> None:
+    """Stop the embedded broker, where batchpilot started one on this host."""
+    from batchpilot_broker.access import read_access  # noqa: PLC0415 - see Nudger
+    from batchpilot_broker.server import stop_server  # noqa: PLC0415 - see Nudger
+
+    access = read_access(paths)
+    if access is not None and not access.external and access.pid:
+        stop_server(paths, access)
+
+
+def start_broker(paths: RegistryPaths, url: str | None = None) -> None:
+    """Find or start the registry's broker."""
+    from batchpilot_broker.server import ensure_server  # noqa: PLC0415 - see Nudger
+
+    ensure_server(paths, read_owner(paths).instance, url)
+
+
+def run_foreground(paths: RegistryPaths) -> int:
+    """Run supervisor, broker and coordinator in this process's foreground until interrupted."""
+    return subprocess.run(_command(paths), check=False, env=_environment()).returncode
+
+
+def coordinator_status(paths: RegistryPaths) -> dict[str, Any]:
+    """Return what is known of the coordinator: running pid host term heartbeat metrics."""
+    owner = read_owner(paths)
+    return {
+        "running": owner.coordinator_alive,
+        "pid": owner.pid or None,
+        "host": owner.host,
+        "term": owner.term,
+        "heartbeat": owner.heartbeat,
+        "metrics": owner.metrics or None,
+    }
+
+
+def broker_status(paths: RegistryPaths) -> dict[str, Any]:
+    """Return what is known of the broker: running pid host url version generation."""
+    from batchpilot_broker import access as access_module  # noqa: PLC0415 - see Nudger
+    from batchpilot_broker.coordside import CoordinatorBroker  # noqa: PLC0415 - see Nudger
+
+    access = access_module.read_access(paths)
+    none = {"running": False, "pid": None, "host": None, "url": None, "version": None}
+    if access is None:
+        return {**none, "generation": None}
+    known = {"pid": access.pid or None, "host": access.host, "generation": access.generation}
+    known["url"] = access_module.public_url(access)
+    try:
+        broker = CoordinatorBroker.open(paths, read_owner(paths).instance)
+    except BrokerError:
+        return {**none, **known}
+    try:
+        status = broker.status()
+    finally:
+        broker.close()
+    return {**known, "running": status.up, "version": status.version}
+
+
+def agents(paths: RegistryPaths) -> list[dict[str, Any]]:
+    """Return the agents that live, each with id pool host pid state slots busy started."""
+    return _live_agents(paths)
+
+
+def stop_agents(paths: RegistryPaths, ids: list[str] | None = None) -> list[str]:
+    """Let agents drain and leave; with no ids all of them, and no more are started until
+    resumed.
+    """
+    if ids is None:
+        _set_stopped(paths, stopped=True)
+    chosen = [a for a in _live_agents(paths) if ids is None or a["id"] in ids]
+    for agent in chosen:
+        _signal(agent["pid"], signal.SIGTERM)
+    return [agent["id"] for agent in chosen]
+
+
+def resume_agents(paths: RegistryPaths) -> None:
+    """Let agents be started again."""
+    _set_stopped(paths, stopped=False)
+    ensure(paths)
+
+
+def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> list[str]:
+    """Start agents of a local pool now, whether or not there is work.
+
+    Returns:
+        Their ids.
+    """
+    import secrets  # noqa: PLC0415 - only needed here
+
+    from batchpilot_agent.launch import launch_local  # noqa: PLC0415 - only needed here
+
+    from .pools import Interactive, Local, from_records  # noqa: PLC0415 - numpy-free start
+
+    start(paths)
+    database = Database(paths)
+    with database.read() as tx:
+        stored = tx.meta("pools")
+    database.close()
+    pools = from_records(json.loads(stored)) if stored else [Local()]
+    chosen = [p for p in pools if not isinstance(p, Interactive) and pool in (None, p.name)]
+    if not chosen:
+        raise BatchpilotError(f"there is no pool {pool!r}", remedy="assign it to reg.pools first")
+    ids = [f"{chosen[0].name}-{secrets.token_hex(4)}" for _ in range(n)]
+    for agent in ids:
+        launch_local(
+            paths,
+            agent_id=agent,
+            pool=chosen[0].name,
+            slots=chosen[0].slots,
+            cores=chosen[0].ncpus,
+            memory=chosen[0].memory,
+            idle_timeout=chosen[0].idle_timeout,
+        )
+    return ids
+
+
+def _live_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
+    database = Database(paths, writeable=False)
+    try:
+        with database.read() as tx:
+            rows = tx.all("all_agents")
+    finally:
+        database.close()
+    names = ("id", "pool", "host", "pid", "state", "slots", "busy", "started")
+    live = [dict(zip(names, row[:8], strict=True)) for row in rows if row[8] is None]
+    return [a for a in live if a["host"] != host_name() or _alive(a["pid"])]
+
+
+def _set_stopped(paths: RegistryPaths, *, stopped: bool) -> None:
+    database = Database(paths)
+    try:
+        with database.write() as tx:
+            tx.set_meta("agents_stopped", int(stopped))
+    finally:
+        database.close()
+
+
+def _launch_supervisor(paths: RegistryPaths) -> subprocess.Popen[bytes]:
+    log = paths.logs / "supervisor.log"
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            [*_scope(), *_command(paths)],
+            stdin=subprocess.DEVNULL,
+            stdout=fd,
+            stderr=fd,
+            cwd="/",
+            start_new_session=True,
+            env=_environment(),
+        )
+    finally:
+        os.close(fd)
+
+
+def _command(paths: RegistryPaths) -> list[str]:
+    return [sys.executable, "-m", "batchpilot.supervisor", str(paths.root)]
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment with this installation's source roots, installed or not."""
+    roots = {str(Path(sys.modules[name].__file__ or "").parent.parent) for name in _packages()}
+    old = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [*sorted(roots), *old]))}
+
+
+def _packages() -> tuple[str, ...]:
+    return ("batchpilot", "batchpilot_agent", "batchpilot_broker")
+
+
+def _scope() -> list[str]:
+    """Return the prefix that keeps daemons alive where systemd ends a session's processes."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime and Path(runtime, "systemd", "private").exists() and shutil.which("systemd-run"):
+        return ["systemd-run", "--user", "--scope", "--quiet", "--collect"]
+    return []
+
+
+def _failure(paths: RegistryPaths, status: int) -> BatchpilotError:
+    record = read_json(paths.logs / "failure.json") or {}
+    message = str(record.get("message", f"the supervisor ended with exit code {status}"))
+    remedy = str(record.get("remedy", f"see {paths.logs / 'supervisor.log'}"))
+    kind = BrokerUnavailable if status == BrokerUnavailable.exit_code else CoordinatorFailed
+    return kind(message, remedy=remedy)
+
+
+def _alive(pid: int) -> bool:
+    return process_start(pid) != 0
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        _log.debug("process %d is gone already", pid)
+
+
+def _end(pid: int, started: int, timeout: float) -> None:
+    if not is_alive(pid, started):
+        return
+    os.kill(pid, signal.SIGTERM)
+    if not _wait(lambda: not is_alive(pid, started), timeout):
+        os.kill(pid, signal.SIGKILL)
+        _wait(lambda: not is_alive(pid, started), timeout)
+
+
+def _wait(condition: Callable[[], bool], timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        for supervisor in _supervisors.values():
+            supervisor.poll()
+        time.sleep(0.02)
+    return True

@@ -1,0 +1,47 @@
+"""`python -m batchpilot.coordinator DIR`: hold office until there is nothing to do.
+
+Exit codes: 0 there was nothing left to do, or it was told to stop; 3 no registry; 69 the broker
+cannot be used; 75 another coordinator is in office; 1 anything else, and the supervisor starts
+another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from batchpilot.errors import AlreadyOwned, BatchpilotError, OwnershipLost, TermSuperseded
+from batchpilot_broker.paths import RegistryPaths
+
+from .loop import LINGER, Coordinator
+
+
+EXIT_SUPERSEDED = 75
+
+
+def main() -> int:
+    """Run a coordinator and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m batchpilot.coordinator")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--linger", type=float, default=LINGER)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        coordinator = Coordinator(RegistryPaths(options.directory), linger=options.linger)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: coordinator.stop())
+        coordinator.run()
+    except (AlreadyOwned, OwnershipLost, TermSuperseded) as error:
+        logging.getLogger("batchpilot.coordinator").warning("%s", error)
+        return EXIT_SUPERSEDED
+    except BatchpilotError as error:
+        logging.getLogger("batchpilot.coordinator").error("%s", error)  # noqa: TRY400 - the message is for people, a traceback is not
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""Feed: cut chunks just in time, class by class, and hand them to the broker.
+
+Each class gets its own small transaction, committed before the broker is told: what a crash
+leaves between the two is found by the audit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgpack
+import numpy as np
+
+from batchpilot.store.database import Transaction
+from batchpilot.store.pages import Ids, State, pack_ranges, ranges_of, unpack_ranges
+from batchpilot.store.params import ParsReader
+from batchpilot_broker.nouns import Chunk, Isolation, ResourceClass
+
+from .desk import Desk
+from .happenings import ChunksFed
+from .sizing import LONG_JOB, Sizer
+
+
+AHEAD_SECONDS = 12 * 3600.0
+AHEAD_JOBS = 100_000
+AHEAD_BYTES = 64 << 20
+CHUNKS_A_TICK = 16
+JOBS_A_TICK = 16_384
+
+
+class Feeder:
+    """Keep every class's queue filled.
+
+    Args:
+        desk: What the duties share.
+        sizer: Cuts chunks to size.
+        clock: Gives the Unix time.
+    """
+
+    def __init__(self, desk: Desk, sizer: Sizer, clock: Callable[[], float] = time.time) -> None:
+        self._desk = desk
+        self._sizer = sizer
+        self._clock = clock
+        self._pars = ParsReader()
+        self._classes: dict[str, ResourceClass] = {}
+        self._submissions: dict[int, tuple[str, dict[str, object]]] = {}
+        self._bytes_a_job: dict[str, float] = {}
+        self.hungry = False
+        self.outstanding = 0.0
+
+    def forget_broker(self) -> None:
+        """Announce all classes anew: the broker has lost its data."""
+        self._classes.clear()
+
+    def tick(self, now: float) -> int:
+        """Feed what there is room for; return the number of jobs fed."""
+        with self._desk.db.read() as tx:
+            waiting = [row[0] for row in tx.all("classes_with_work")]
+            queued = {name: (chunks, jobs) for name, chunks, jobs in tx.all("queued_by_class")}
+        self.hungry = False
+        self.outstanding = sum(
+            jobs * (self._sizer.expected(name) or 0.0) for name, (_, jobs) in queued.items()
+        )
+        if not waiting:
+            return 0
+        depths = self._desk.broker.depths(waiting)
+        return sum(
+            self._feed(name, depths[name], queued.get(name, (0, 0))[1], now) for name in waiting
+        )
+
+    def _feed(self, class_id: str, depth: int, queued_jobs: int, now: float) -> int:
+        room = self._room(class_id, depth, queued_jobs)
+        if room <= 0:
+            return 0
+        self._announce(class_id)
+        with self._desk.db.write() as tx:
+            chunks = self._cut(tx, class_id, room, now)
+        if chunks:
+            size = self._desk.broker.feed(chunks)
+            jobs = sum(chunk.size for chunk in chunks)
+            self._bytes_a_job[class_id] = size / jobs
+            self._desk.bus.tell(ChunksFed(class_id, len(chunks), jobs))
+            return jobs
+        return 0
+
+    def _room(self, class_id: str, depth: int, queued_jobs: int) -> int:
+        """Return how many chunks may be fed now."""
+        slots = self._desk.slots()
+        expected = self._sizer.expected(class_id)
+        if expected is None:
+            return 2 * slots - depth - self._leased(class_id)
+        ahead = min(
+            AHEAD_JOBS,
+            AHEAD_SECONDS * slots / expected,
+            AHEAD_BYTES / self._bytes_a_job.get(class_id, 64.0),
+        )
+        urgent = 4 * slots - depth
+        if queued_jobs >= max(ahead, slots) and urgent <= 0:
+            return 0
+        self.hungry = True
+        return max(urgent, CHUNKS_A_TICK)
+
+    def _leased(self, class_id: str) -> int:
+        with self._desk.db.read() as tx:
+            return sum(1 for row in tx.all("all_chunks") if row[1] == class_id and row[5])
+
+    def _announce(self, class_id: str) -> None:
+        if class_id in self._classes:
+            return
+        with self._desk.db.read() as tx:
+            known = {name: msgpack.unpackb(wire) for name, wire in tx.all("all_classes")}
+        resources = ResourceClass.from_wire(known[class_id])
+        self._desk.broker.announce(class_id, resources)
+        self._classes[class_id] = resources
+
+    def _cut(self, tx: Transaction, class_id: str, room: int, now: float) -> list[Chunk]:
+        slots = self._desk.slots()
+        remaining = int(tx.execute("span_left", class_id).fetchone()[0])
+        chunks: list[Chunk] = []
+        jobs = 0
+        while len(chunks) < room and jobs < JOBS_A_TICK:
+            size = self._sizer.size(class_id, remaining - jobs, slots)
+            taken = self._take(tx, class_id, size)
+            if taken is None:
+                self.hungry = False
+                break
+            submission, ids = taken
+            if len(ids):
+                chunks.append(self._make(tx, class_id, submission, ids, slots, now))
+                jobs += len(ids)
+        return chunks
+
+    def _take(self, tx: Transaction, class_id: str, size: int) -> tuple[int, Ids] | None:
+        """Take the next jobs of a class from what is to be fed again, then from its spans."""
+        row = tx.execute("next_again", class_id).fetchone()
+        if row is not None:
+            number, submission, alone, blob = row
+            ids = unpack_ranges(blob)
+            size = 1 if alone else size
+            if len(ids) > size:
+                tx.execute("shorten_again", pack_ranges(ids[size:]), number)
+            else:
+                tx.execute("drop_again", number)
+            return submission, self._still_queued(tx, ids[:size], submission)
+        span = tx.execute("next_span", class_id).fetchone()
+        if span is None:
+            return None
+        number, submission, first, total, blob, done = span
+        stop = min(done + size, total)
+        if stop == total:
+            tx.execute("drop_span", number)
+        else:
+            tx.execute("move_span", stop, number)
+        if blob is None:
+            ids = np.arange(first + done, first + stop)
+        else:
+            ids = np.frombuffer(blob, "<u4")[done:stop].astype(np.int64)
+        return submission, self._still_queued(tx, ids, submission)
+
+    @staticmethod
+    def _still_queued(tx: Transaction, ids: Ids, submission: int) -> Ids:
+        """Return those that were not killed or resubmitted since."""
+        states = tx.pages.take("state", ids)
+        mine = tx.pages.take("submission", ids) == submission
+        queued: Ids = ids[(states == State.QUEUED) & mine]
+        return queued
+
+    def _make(  # noqa: PLR0913, PLR0917 - the facts of one chunk
+        self, tx: Transaction, class_id: str, submission: int, ids: Ids, slots: int, now: float
+    ) -> Chunk:
+        attempt = int(tx.pages.take("attempt", ids).max()) + 1
+        tx.pages.put("attempt", ids, attempt)
+        tx.pages.put("state", ids, State.FED)
+        number = tx.execute(
+            "add_chunk", class_id, submission, attempt, pack_ranges(ids), len(ids), now
+        ).lastrowid
+        epoch, shown = self._submission(tx, submission)
+        offsets, pars = self._pars.slice(tx, ids)
+        resources = self._classes[class_id]
+        return Chunk(
+            id=int(number or 0),
+            class_id=class_id,
+            epoch=epoch,
+            attempt=attempt,
+            ranges=tuple((a, b) for a, b in ranges_of(ids).tolist()),
+            offsets=offsets,
+            pars=pars,
+            budget=self._sizer.budget(class_id, len(ids), slots),
+            isolation=self._isolation(class_id, resources),
+            resources=resources,
+            seed=self._desk.seed,
+            shown=shown,
+        )
+
+    def _isolation(self, class_id: str, resources: ResourceClass) -> Isolation:
+        if resources.isolation is not Isolation.AUTO:
+            return resources.isolation
+        expected = self._sizer.expected(class_id)
+        long = expected is not None and expected >= LONG_JOB
+        return Isolation.PROCESS if long else Isolation.SLOT
+
+    def _submission(self, tx: Transaction, number: int) -> tuple[str, dict[str, object]]:
+        known = self._submissions.get(number)
+        if known is None:
+            row = tx.execute("read_submission", number).fetchone()
+            known = self._submissions[number] = (row[2], msgpack.unpackb(row[3]))
+        return known

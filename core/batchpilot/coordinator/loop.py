@@ -1,0 +1,223 @@
+"""The coordinator's loop: it puts the duties in order and survives the broker's absence."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+
+from batchpilot.errors import BrokerError, TermSuperseded
+from batchpilot.pools import Local, from_records
+from batchpilot.registry.finding import Finding
+from batchpilot.store.owner import Office
+from batchpilot_agent.segments import SegmentWriter, create_segment
+from batchpilot_broker.coordside import CoordinatorBroker
+from batchpilot_broker.events import Event
+from batchpilot_broker.nouns import Report
+from batchpilot_broker.paths import RegistryPaths
+
+from .applier import Applier
+from .auditor import Auditor
+from .canceller import Canceller
+from .desk import Desk
+from .feeder import Feeder
+from .happenings import BrokerChanged, Bus, ChunksFed, Happening, JobsEnded, Rejected
+from .judge import Judge
+from .measurer import Measurer
+from .metrics import Metrics
+from .scaler import Scaler
+from .sizing import Sizer
+
+
+LINGER = 600.0
+SURVEY_EVERY = 0.25
+CALM_EVERY = 1.0
+COALESCE = 0.1
+RETRY_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+_log = logging.getLogger("batchpilot.coordinator")
+
+
+class Coordinator:
+    """Hold the office and run the duties until there is nothing to do, or it is told to stop.
+
+    Args:
+        paths: The registry's files.
+        linger: Seconds to stay after the last unfinished job.
+    """
+
+    def __init__(self, paths: RegistryPaths, *, linger: float = LINGER) -> None:
+        self._registry = Finding(paths)
+        self._office = Office(paths, self._registry.database)
+        self._linger = linger
+        self._stopping = False
+        self._busy_until = 0.0
+        self._next_survey = 0.0
+        self._seen_generation: int | None = None
+
+    def stop(self) -> None:
+        """Leave after the current round."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Take office, work, leave."""
+        self._open()
+        try:
+            self._begin()
+            self._busy_until = time.time() + self._linger
+            while not self._stopping and time.time() < self._busy_until:
+                self._round_or_reconnect()
+            self.measurer.back_up()
+        finally:
+            self._office.leave()
+            self._desk.broker.close()
+            self._registry.close()
+
+    def _open(self) -> None:
+        """Take office and put the duties at the desk."""
+        registry = self._registry
+        paths = registry.paths
+        term = self._office.take()
+        segment = paths.segments / f"coordinator-{term}.results"
+        create_segment(segment, f"coordinator-{term}", registry.instance)
+        bus = Bus()
+        bus.listen(_say)
+        self._desk = Desk(
+            paths=paths,
+            instance=registry.instance,
+            db=registry.database,
+            broker=CoordinatorBroker.open(paths, registry.instance),
+            term=term,
+            bus=bus,
+            segment=SegmentWriter(segment),
+            segment_name=segment.name,
+            seed=registry.seed,
+        )
+        sizer = Sizer()
+        self.feeder = Feeder(self._desk, sizer)
+        self.canceller = Canceller(self._desk)
+        self.applier = Applier(self._desk, sizer)
+        self.judge = Judge(self._desk, self.applier)
+        self.scaler = Scaler(self._desk)
+        self.auditor = Auditor(self._desk)
+        self.measurer = Measurer(self._desk, self._office, registry.get_status)
+        metrics = Metrics(registry.id, lambda: self.measurer.snapshot)
+        bus.listen(metrics)
+        self._office.beat(metrics=metrics.serve())
+
+    def _begin(self) -> None:
+        """Come to know what happened while no coordinator was there."""
+        now = time.time()
+        self._desk.broker.take(self._desk.term)
+        self._read_pools()
+        self.applier.read_tails()
+        self.judge.start()
+        self.judge.tick(now)
+        self.auditor.audit(now, youngest=0.0)
+        self._seen_generation = self._desk.broker.generation()
+        self.measurer.tick(now)
+
+    def _round_or_reconnect(self) -> None:
+        try:
+            self._round()
+        except TermSuperseded:
+            raise
+        except BrokerError as error:
+            self._desk.bus.tell(BrokerChanged(up=False, why=str(error)))
+            self._reconnect()
+
+    def _round(self) -> None:
+        with self._desk.db.read() as tx:
+            after = str(tx.meta("stream"))
+        started = time.monotonic()
+        events = self._desk.broker.read(after, block_ms=self._patience())
+        now = time.time()
+        self._hear(events, now)
+        self.canceller.tick()
+        self.feeder.tick(now)
+        if events:
+            self.applier.tick(events)
+            self._desk.broker.trim(events[-1][0])
+            self._next_survey = min(self._next_survey, now + SURVEY_EVERY)
+        if now >= self._next_survey:
+            self._look_around(now)
+        self.auditor.tick(now)
+        self.measurer.tick(now)
+        if self.measurer.unfinished:
+            self._busy_until = now + self._linger
+        self._coalesce(started)
+
+    def _look_around(self, now: float) -> None:
+        busy = bool(self.measurer.unfinished or self._desk.survey.leases)
+        self._next_survey = now + (SURVEY_EVERY if busy else CALM_EVERY)
+        self._read_pools()
+        self.judge.tick(now)
+        self.scaler.tick(now)
+
+    def _patience(self) -> int:
+        """Return the milliseconds to wait for events."""
+        if self.feeder.hungry:
+            return 0
+        return max(10, int(1000 * (self._next_survey - time.time())))
+
+    def _coalesce(self, started: float) -> None:
+        """While there is much work queued, let events gather for a tenth of a second."""
+        if self.feeder.outstanding > 1.0 and not self.feeder.hungry:
+            time.sleep(max(0.0, COALESCE - (time.monotonic() - started)))
+
+    def _hear(self, events: list[tuple[str, Event]], now: float) -> None:
+        for _, event in events:
+            if isinstance(event, Report):
+                continue
+            if event["kind"] == "hello":
+                self.auditor.hello(event["agent"], event.get("held", []))
+                self._next_survey = 0.0
+            elif event["kind"] == "bye":
+                self.applier.read_tails([f"{event['agent']}.results"])
+                self.judge.end(event["agent"], "left", now)
+            elif event["kind"] == "nudge":
+                self._next_survey = 0.0
+                self.measurer.unfinished = self.measurer.count_unfinished()
+            elif event["kind"] == "rejected":
+                self._desk.bus.tell(Rejected(event["why"]))
+
+    def _read_pools(self) -> None:
+        with self._desk.db.read() as tx:
+            stored = tx.meta("pools")
+        self._desk.pools = from_records(json.loads(stored)) if stored else [Local()]
+
+    def _reconnect(self) -> None:
+        """Wait for the broker; where it has lost its data, feed again what was queued."""
+        self._desk.broker.close()
+        attempt = 0
+        while not self._stopping:
+            try:
+                self._desk.broker = CoordinatorBroker.open(self._desk.paths, self._desk.instance)
+                self._desk.broker.take(self._desk.term)
+                break
+            except TermSuperseded:
+                raise
+            except BrokerError:
+                time.sleep(RETRY_PAUSES[min(attempt, len(RETRY_PAUSES) - 1)])
+                attempt += 1
+                self._office.beat()
+        else:
+            return
+        self._desk.bus.tell(BrokerChanged(up=True))
+        self._come_back(time.time())
+
+    def _come_back(self, now: float) -> None:
+        generation = self._desk.broker.generation()
+        self.judge.restart_watch()
+        if generation != self._seen_generation:
+            self._seen_generation = generation
+            with self._desk.db.write() as tx:
+                tx.set_meta("stream", "0")
+            self.feeder.forget_broker()
+            self.auditor.after_loss(now)
+
+
+def _say(happening: Happening) -> None:
+    """Log what is rare; what comes with every chunk is for the metrics."""
+    if not isinstance(happening, ChunksFed | JobsEnded):
+        _log.info("%s", happening)

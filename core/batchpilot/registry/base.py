@@ -1,0 +1,171 @@
+"""What all parts of a registry share: its files, its database, its secret, its description.
+
+The parts themselves (defining, submitting, waiting, finding, tables, results, logs) are one class
+a file, put together in
+`batchpilot.registry.Registry`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from batchpilot.errors import ReadOnly, RegistryExists, RegistryMissing, StorageError
+from batchpilot.store.database import Database, Transaction, create, on_network
+from batchpilot.store.owner import Owner, read_owner, write_owner
+from batchpilot_agent.objects import ObjectStore
+from batchpilot_broker.files import write_aside
+from batchpilot_broker.host import host_name
+from batchpilot_broker.paths import RegistryPaths
+
+
+class RegistryBase:
+    """Hold an open registry.
+
+    Args:
+        paths: The registry's files.
+        writeable: Whether changing calls are allowed.
+        why_read_only: What made it read-only, for the error that a changing call raises.
+    """
+
+    def __init__(
+        self, paths: RegistryPaths, *, writeable: bool = True, why_read_only: str = ""
+    ) -> None:
+        self.paths = paths
+        self.writeable = writeable
+        self._why_read_only = why_read_only
+        self._db = Database(paths, writeable=writeable)
+        owner = read_owner(paths)
+        self.id = owner.id
+        self.instance = owner.instance
+        self.objects = ObjectStore(paths.objects)
+        with self._db.read() as tx:
+            self.seed = int(tx.meta("seed"))
+            self.kind = str(tx.meta("kind"))
+            self.work_dir = Path(tx.meta("work_dir"))
+
+    @property
+    def file_dir(self) -> Path:
+        """Return the registry's directory."""
+        return self.paths.root
+
+    @property
+    def database(self) -> Database:
+        """Return the open database, for the parts of batchpilot that are no methods of a registry."""
+        return self._db
+
+    def close(self) -> None:
+        """Close the database; the registry can be loaded again at any time."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _changing(self) -> Iterator[Transaction]:
+        """Give a write transaction, or refuse where the registry is open for reading."""
+        if not self.writeable:
+            raise ReadOnly(
+                f"{self.paths.root} is open for reading only ({self._why_read_only})",
+                remedy="load it with bp.load_registry(...) where you may write",
+            )
+        with self._db.write() as tx:
+            yield tx
+
+    def _last_job(self, tx: Transaction) -> int:
+        return int(tx.meta("last_job"))
+
+
+def make_files(
+    file_dir: str | os.PathLike[str] | None, *, seed: int | None, kind: str, work_dir: Path
+) -> RegistryPaths:
+    """Make the directory of a new registry: whole, or nothing where it fails.
+
+    Raises:
+        RegistryExists: Something is there already.
+        StorageError: The directory cannot be made.
+    """
+    root = Path(tempfile.mkdtemp(prefix="registry-")) if file_dir is None else Path(file_dir)
+    root = root.expanduser().absolute()
+    if file_dir is not None and os.path.lexists(root):
+        raise RegistryExists(
+            f"{root} exists",
+            remedy="load it with bp.load_registry(...), or choose another directory",
+        )
+    build = root.with_name(f".{root.name}.{os.getpid()}.new") if file_dir is not None else root
+    try:
+        build.mkdir(mode=0o700, exist_ok=file_dir is None)
+        _fill(RegistryPaths(build), seed=seed, kind=kind, work_dir=work_dir)
+        if build != root:
+            build.rename(root)
+    except OSError as error:
+        raise StorageError(
+            f"cannot make {root}: {error.strerror or error}", remedy="check the parent directory"
+        ) from error
+    return RegistryPaths(root)
+
+
+def open_paths(file_dir: str | os.PathLike[str]) -> RegistryPaths:
+    """Return the files of an existing registry.
+
+    Raises:
+        RegistryMissing: There is none.
+    """
+    root = Path(file_dir).expanduser().absolute()
+    paths = RegistryPaths(root)
+    if not paths.owner.exists():
+        raise RegistryMissing(
+            f"no registry in {root}",
+            remedy="check the directory, or make one with bp.make_registry(...)",
+        )
+    return paths
+
+
+def describe(tx: Transaction, entries: dict[str, Any]) -> None:
+    """Write entries of the registry's description."""
+    for key, value in entries.items():
+        tx.set_meta(key, value)
+
+
+def _fill(paths: RegistryPaths, *, seed: int | None, kind: str, work_dir: Path) -> None:
+    for directory in (paths.objects, paths.segments, paths.allocations, paths.backup, paths.logs):
+        directory.mkdir(mode=0o700)
+    write_aside(paths.secret, secrets.token_bytes(32))
+    create(paths.database(1), network=on_network(paths.root))
+    write_owner(
+        paths,
+        Owner(
+            id=secrets.token_hex(8),
+            instance=secrets.token_hex(6),
+            host=host_name(),
+            uid=os.getuid(),
+            inode=paths.root.stat().st_ino,
+        ),
+    )
+    database = Database(paths)
+    try:
+        with database.write() as tx:
+            describe(
+                tx,
+                {
+                    "seed": random.SystemRandom().randint(1, 32767) if seed is None else seed,
+                    "kind": kind,
+                    "work_dir": str(work_dir),
+                    "created": time.time(),
+                    "last_job": 0,
+                    "term": 1,
+                    "stream": "0",
+                },
+            )
+    finally:
+        database.close()

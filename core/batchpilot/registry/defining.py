@@ -1,0 +1,132 @@
+"""Define the jobs of a map: one call of a function for each row of the vectors."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from batchpilot.epochs import Definition
+from batchpilot.functions import JOB, Parameters, describe_function, pickle_function, pickle_value
+from batchpilot.errors import DefinitionError
+from batchpilot.ids import JobIds
+from batchpilot.store.database import Transaction
+from batchpilot.store.pages import State
+from batchpilot.store.params import ParsEncoder, append_pars
+from batchpilot.store.statements import sql
+from batchpilot.vectors import as_columns, recycle
+from batchpilot_agent.objects import ObjectStore
+
+from .base import RegistryBase
+from .labels import checked_tags
+
+
+class Defining(RegistryBase):
+    """Define jobs."""
+
+    def batch_map(
+        self,
+        fun: Any,
+        *,
+        args: Any = None,
+        more_args: Mapping[str, Any] | None = None,
+        tags: str | Iterable[str] | None = None,
+        **vectors: Any,
+    ) -> JobIds:
+        """Define one job for each row of the vectors; nothing runs yet.
+
+        Vectors are recycled to the length of the longest, as in R's mapply. Lists, tuples,
+        ranges, arrays, Series and iterators are vectors; strings, bytes, dicts, sets, None and
+        scalars have length one. Elements of numeric arrays become plain Python numbers.
+
+        Args:
+            fun: Called by name with the values of a row, then `more_args`; a parameter called
+                `job` receives the Job.
+            args: The vectors as a dict, a DataFrame or a list of dicts, instead of keywords.
+            more_args: Values that are the same for all jobs.
+            tags: Labels for all the jobs.
+            **vectors: One vector for each parameter.
+
+        Returns:
+            The ids 1..n; none where a vector is empty.
+
+        Raises:
+            DefinitionError: The registry holds jobs already, or fun cannot take the parameters,
+                or something cannot be pickled. Nothing was written.
+
+        Example:
+            >>> reg.batch_map(lambda i, j: i + j, i=range(1, 10), j=range(9, 0, -1))
+            JobIds(1-9)
+        """
+        labels = checked_tags(tags) if tags else []
+        columns = recycle(as_columns(args, vectors), warnings.warn)
+        shape = describe_function(fun)
+        _check_names(shape, columns, more_args or {})
+        definition = Definition(
+            function=self.objects.put(pickle_function(fun)),
+            names=tuple(columns),
+            positional=tuple(name for name in shape.positional if name in columns),
+            passes_job=shape.passes_job and "job" not in columns,
+            more_args=_stored(self.objects, more_args),
+        )
+        encoder = ParsEncoder(self.objects)
+        pickles = encoder.encode(list(columns.values())) if columns else []
+        with self._changing() as tx:
+            self._check_empty(tx)
+            tx.set_meta("definition", msgpack.packb(asdict(definition)))
+            tx.set_meta("names", json.dumps(list(columns)))
+            tx.set_meta("big_pars", int(encoder.has_large))
+            ids = add_jobs(tx, pickles)
+            tx.db.executemany(
+                sql("add_tag"), [(job, name) for job in ids.tolist() for name in labels]
+            )
+        return JobIds(ids)
+
+    def _check_empty(self, tx: Transaction) -> None:
+        if self.kind != "map" or self._last_job(tx):
+            raise DefinitionError(
+                f"{self.paths.root} holds {self._last_job(tx)} jobs already",
+                remedy="make another registry for another map",
+            )
+
+
+def add_jobs(tx: Transaction, pickles: Sequence[bytes]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Add one job for each pickled row of parameters and return their ids."""
+    last = int(tx.meta("last_job"))
+    append_pars(tx, last, pickles)
+    ids = np.arange(last + 1, last + len(pickles) + 1)
+    tx.pages.put("state", ids, State.DEFINED)
+    tx.set_meta("last_job", last + len(pickles))
+    return ids
+
+
+def _stored(objects: ObjectStore, more_args: Mapping[str, Any] | None) -> str | None:
+    return objects.put(pickle_value(dict(more_args), "more_args")) if more_args else None
+
+
+def _check_names(shape: Parameters, vectors: Iterable[str], more_args: Iterable[str]) -> None:
+    """Refuse what the function could not be called with."""
+    given = [*vectors, *more_args]
+    twice = sorted({name for name in given if given.count(name) > 1})
+    if twice:
+        raise DefinitionError(
+            f"{', '.join(twice)} given both as a vector and in more_args",
+            remedy="give each parameter once",
+        )
+    unknown = [name for name in given if not shape.accepts(name)]
+    if unknown:
+        raise DefinitionError(
+            f"{shape.name}() has no parameter {', '.join(map(repr, unknown))}",
+            remedy=f"its parameters are {', '.join(shape.names) or '(none)'}",
+        )
+    missing = [name for name in shape.required if name not in given and name != JOB]
+    if given and missing:
+        raise DefinitionError(
+            f"{shape.name}() needs {', '.join(map(repr, missing))}",
+            remedy="give it as a vector or in more_args",
+        )

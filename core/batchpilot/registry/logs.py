@@ -1,0 +1,180 @@
+"""What jobs wrote to stdout and stderr, their subprocesses included, and what ended them.
+
+The log of a job is its output in the order written; for a job whose function raised the traceback
+follows, for an expired one the reason. Of a running job it is what was mirrored so far.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batchpilot.errors import DefinitionError, LogMissing
+from batchpilot.store.database import Transaction
+from batchpilot.store.outcomes import Ends, locate, segment_names
+from batchpilot.store.pages import Ids, State
+from batchpilot.store.records import Records
+from batchpilot_broker.frames import NO_PART
+
+from .failures import Failures
+from .selecting import WORDS, Selecting
+
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LOGGED = (State.RUNNING, State.DONE, State.ERROR, State.EXPIRED)
+_FAILED = (State.ERROR, State.EXPIRED)
+
+
+class Logging(Selecting):
+    """Read logs."""
+
+    def get_log(self, id: Any) -> list[str]:  # noqa: A002 - the name that users know
+        """Return the log of one job as lines; also of a running job.
+
+        Raises:
+            JobsNotFound: There is no such job.
+            LogMissing: It has not started.
+
+        Example:
+            >>> print(*reg.get_log(3), sep="\\n")
+        """
+        with self._db.read() as tx:
+            job = self._one(tx, id)
+            state = State(int(self._states_of(tx, np.array([job]))[0]))
+            if state not in _LOGGED:
+                raise LogMissing(
+                    f"there is no log of job {job}: it is {WORDS[state]}",
+                    remedy="wait until it has started",
+                )
+            with _Reader(self, tx) as reader:
+                return reader.lines(np.array([job]))[0]
+
+    def show_log(self, id: Any) -> None:  # noqa: A002 - the name that users know
+        """Show the log of one job, in a pager ($PAGER) on a terminal.
+
+        Raises:
+            JobsNotFound: There is no such job.
+            LogMissing: It has not started.
+        """
+        text = "".join(f"{line}\n" for line in self.get_log(id))
+        if sys.stdout.isatty():
+            import click  # noqa: PLC0415 - only needed on a terminal
+
+            click.echo_via_pager(text)
+        else:
+            sys.stdout.write(text)
+
+    def grep_logs(
+        self,
+        pattern: str,
+        ids: Any = None,
+        ignore_case: bool = False,  # noqa: FBT001, FBT002 - the names and defaults of the public page
+        fixed: bool = False,  # noqa: FBT001, FBT002 - as above
+    ) -> pd.DataFrame:
+        """Search logs line by line.
+
+        Args:
+            pattern: A regular expression, or a plain string if `fixed`.
+            ids: Jobs, by default all that have started; those without a log never match.
+            ignore_case: Take upper and lower case as the same.
+            fixed: Take the pattern literally.
+
+        Returns:
+            `job_id matches` of the jobs that match; `matches` holds the matching lines.
+
+        Raises:
+            DefinitionError: The pattern is empty or no regular expression.
+
+        Example:
+            >>> reg.grep_logs("not converged")
+        """
+        import pandas as pd  # noqa: PLC0415 - slow, and only needed for tables
+
+        search = _searcher(pattern, ignore_case=ignore_case, fixed=fixed)
+        found: dict[int, str] = {}
+        with self._db.read() as tx:
+            chosen = self._chosen(tx, ids, _LOGGED)
+            chosen = chosen[np.isin(self._states_of(tx, chosen), _LOGGED)]
+            with _Reader(self, tx) as reader:
+                for block in np.array_split(chosen, len(chosen) // 1024 + 1):
+                    for job, lines in zip(block.tolist(), reader.lines(block), strict=True):
+                        matches = [line for line in lines if search(line)]
+                        if matches:
+                            found[job] = "\n".join(matches)
+        return pd.DataFrame(
+            {
+                "job_id": np.fromiter(found, np.int64, len(found)),
+                "matches": pd.Series(list(found.values()), dtype=object),
+            }
+        )
+
+
+class _Reader:
+    """Read the logs of jobs within one transaction, from the front of each file to its back."""
+
+    def __init__(self, registry: Logging, tx: Transaction) -> None:
+        self._tx = tx
+        self._registry = registry
+        self._records = Records(registry.paths, registry._db)  # noqa: SLF001 - a part of that class
+        self._failures = Failures(registry.paths, registry._db)  # noqa: SLF001 - as above
+        self._names = segment_names(tx)
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._records.close()
+        self._failures.__exit__()
+
+    def lines(self, ids: Ids) -> list[list[str]]:
+        """Return the lines of each job's log."""
+        ends = locate(self._tx, ids)
+        states = self._tx.pages.take("state", ids)
+        logs: list[list[str]] = [[] for _ in ids]
+        for at in np.lexsort((ends["log_pos"], ends["segment"])).tolist():
+            logs[at] = _lines(self._output(int(ids[at]), ends[at], State(int(states[at]))))
+        failed = np.flatnonzero(np.isin(states, _FAILED))
+        for at, failure in zip(
+            failed.tolist(), self._failures.of(self._tx, ids[failed]), strict=True
+        ):
+            logs[at] += (failure.traceback.rstrip("\n") or failure.summary).split("\n")
+        return logs
+
+    def _output(self, job: int, end: Ends, state: State) -> bytes:
+        if state is State.RUNNING:
+            row = self._tx.execute("running_job", job).fetchone()
+            if row is None or row[2] < 0:
+                return b""
+            return self._records.log(f"{row[0]}.results", job, row[2])
+        pos = int(end["log_pos"])
+        if pos == NO_PART or not end["segment"]:
+            return b""
+        return self._records.log(self._names[int(end["segment"])], job, pos)
+
+
+def _lines(output: bytes) -> list[str]:
+    """Return lines of output; bytes that are no UTF-8 become U+FFFD, lone "\\r" stay in their line."""
+    if not output:
+        return []
+    lines = output.decode(errors="replace").removesuffix("\n").split("\n")
+    return [line.removesuffix("\r") for line in lines]
+
+
+def _searcher(pattern: str, *, ignore_case: bool, fixed: bool) -> Callable[[str], Any]:
+    if not isinstance(pattern, str) or not pattern:
+        raise DefinitionError("the pattern is empty", remedy="give what to search for")
+    try:
+        return re.compile(
+            re.escape(pattern) if fixed else pattern, re.IGNORECASE if ignore_case else 0
+        ).search
+    except re.error as error:
+        raise DefinitionError(
+            f"{pattern!r} is no regular expression: {error}",
+            remedy="mend it, or search for it literally with fixed=True",
+        ) from error

@@ -1,0 +1,120 @@
+"""Resources of jobs: checked by name, sorted, and made into the class whose queue they go to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgpack
+
+from batchpilot_broker.nouns import Isolation, ResourceClass
+
+from .errors import NoSuchPool, SubmissionError
+from .pools import Interactive, Local, Pool
+
+
+_POSITIVE_INT = ("ncpus", "omp_threads", "blas_threads")
+_NUMBERS = ("walltime", "memory")
+_KNOWN = {*_POSITIVE_INT, *_NUMBERS, "gpus", "measure_memory", "pool", "isolation"}
+
+
+def make_class(resources: Mapping[str, Any], priority: int) -> ResourceClass:
+    """Return the resource class of a submission.
+
+    Args:
+        resources: As the user gave them; names we do not know are template variables.
+        priority: Larger runs earlier.
+
+    Raises:
+        SubmissionError: A value of the wrong kind, named.
+    """
+    for name in _POSITIVE_INT:
+        _need(name, resources, lambda v: _is_int(v) and v >= 1, "a whole number of at least 1")
+    for name in _NUMBERS:
+        _need(name, resources, lambda v: _is_number(v) and v > 0, "a positive number")
+    _need("gpus", resources, lambda v: _is_int(v) and v >= 0, "a whole number of at least 0")
+    _need("measure_memory", resources, lambda v: isinstance(v, bool), "True or False")
+    _need("pool", resources, lambda v: isinstance(v, str), "the name of a pool")
+    _need("isolation", resources, lambda v: v in list(Isolation), "'auto', 'process' or 'slot'")
+    return ResourceClass(
+        ncpus=resources.get("ncpus", 1),
+        memory=float(resources.get("memory", 0)),
+        gpus=resources.get("gpus", 0),
+        walltime=float(resources.get("walltime", 0)),
+        pool=resources.get("pool", ""),
+        threads=(resources.get("omp_threads", 1), resources.get("blas_threads", 1)),
+        isolation=Isolation(resources.get("isolation", "auto")),
+        priority=priority,
+        measure_memory=resources.get("measure_memory", False),
+        template=tuple(sorted((k, v) for k, v in resources.items() if k not in _KNOWN)),
+    )
+
+
+def class_id(resources: ResourceClass) -> str:
+    """Return the name of a class: 12 hex digits of the hash of its map."""
+    return blake2b(pack(resources.to_wire()), digest_size=6).hexdigest()
+
+
+def pack(record: Mapping[str, Any]) -> bytes:
+    """Return a map as msgpack, its names sorted.
+
+    Raises:
+        SubmissionError: A value that no job script could show.
+    """
+    try:
+        packed: bytes = msgpack.packb(dict(sorted(record.items())))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SubmissionError(
+            f"resources must be numbers, strings, lists or maps: {error}",
+            remedy="convert the value",
+        ) from error
+    return packed
+
+
+def check_servable(resources: ResourceClass, pools: Sequence[Pool]) -> None:
+    """Refuse what no pool can ever serve.
+
+    Raises:
+        NoSuchPool: With the reason of each pool.
+    """
+    reasons = [f"{pool.name}: {why}" for pool in pools if (why := _misfit(resources, pool))]
+    if len(reasons) == len(pools):
+        raise NoSuchPool(
+            "no pool can run these jobs (" + "; ".join(reasons) + ")",
+            remedy="ask for less, or assign reg.pools with agents that are large enough",
+        )
+
+
+def _misfit(resources: ResourceClass, pool: Pool) -> str:
+    if resources.pool and resources.pool != pool.name:
+        return f"the jobs ask for pool {resources.pool!r}"
+    if isinstance(pool, Interactive):
+        return ""
+    return _too_small(resources, pool)
+
+
+def _too_small(resources: ResourceClass, pool: Local) -> str:
+    if resources.ncpus > pool.ncpus:
+        return f"ncpus={resources.ncpus} but its agents have {pool.ncpus}"
+    if resources.gpus > pool.gpus:
+        return f"gpus={resources.gpus} but its agents have {pool.gpus}"
+    if pool.memory and resources.memory > pool.memory:
+        return f"memory={resources.memory:g} but its agents have {pool.memory:g}"
+    return ""
+
+
+def _need(name: str, resources: Mapping[str, Any], good: Any, what: str) -> None:
+    if name in resources and not good(resources[name]):
+        raise SubmissionError(
+            f"resource {name}={resources[name]!r} must be {what}",
+            remedy="change it and submit again",
+        )
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

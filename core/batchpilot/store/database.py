@@ -1,0 +1,272 @@
+"""One connection to the registry's database, and transactions that cannot outlive the ownership.
+
+Only processes on the owner's host open the database. Each write transaction begins IMMEDIATE and
+checks that `owner.json` still names this very file; a coordinator's also that the term in the
+file is its own. So a process that slept through a takeover fails in its next transaction, and one
+that slept inside a transaction writes into a file nobody reads any more.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from batchpilot.errors import (
+    OwnershipLost,
+    RegistryBusy,
+    RegistryDamaged,
+    RegistryMissing,
+    StorageError,
+)
+from batchpilot_broker.files import read_json
+from batchpilot_broker.paths import RegistryPaths
+
+from .pages import Pages
+from .statements import schema, sql
+
+
+BUSY_SECONDS = 30.0
+SCHEMA_VERSION = 1
+
+_NETWORK = (
+    "nfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "cifs",
+    "smb",
+    "fuse",
+    "ceph",
+    "9p",
+    "afs",
+    "orangefs",
+)
+
+
+class Transaction:
+    """Hold a transaction under way: the connection, the pages, and what is told after the
+    commit.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.db = connection
+        self.pages = Pages(connection)
+
+    def execute(self, name: str, *values: Any) -> sqlite3.Cursor:
+        """Run a named statement."""
+        return self.db.execute(sql(name), values)
+
+    def all(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return all rows of a named statement."""
+        return self.db.execute(sql(name), values).fetchall()
+
+    def meta(self, key: str, default: Any = None) -> Any:
+        """Return an entry of the registry's description."""
+        row = self.db.execute(sql("get_meta"), (key,)).fetchone()
+        return default if row is None else row[0]
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Change an entry of the registry's description."""
+        self.db.execute(sql("set_meta"), (key, value))
+
+
+class Database:
+    """Open the registry's database for reading, and for writing while this host owns it.
+
+    Args:
+        paths: The registry's files.
+        path: The database; the file that `owner.json` names by default.
+        writeable: Whether `write` may be used.
+    """
+
+    def __init__(
+        self, paths: RegistryPaths, path: Path | None = None, *, writeable: bool = True
+    ) -> None:
+        self.paths = paths
+        self.path = path or paths.root / _owner(paths)["database"]
+        self.writeable = writeable
+        self.term: int | None = None
+        self._lock = threading.RLock()
+        self._seen: tuple[int, int] | None = None
+        self._connection = self._open()
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Give a view of the database that does not change while it is used."""
+        with self._lock:
+            nested = self._connection.in_transaction
+            if not nested:
+                self._begin("BEGIN")
+            try:
+                yield Transaction(self._connection)
+            finally:
+                if not nested:
+                    self._connection.execute("COMMIT")
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """Give a transaction that is committed whole, or not at all where an exception leaves it.
+
+        Raises:
+            OwnershipLost: The registry was taken over; nothing was written.
+            RegistryBusy: Another process held the lock for 30 s.
+            StorageError: The disk is full or failing.
+        """
+        with self._lock:
+            self._begin("BEGIN IMMEDIATE")
+            try:
+                self._check_owner()
+                transaction = Transaction(self._connection)
+                yield transaction
+                transaction.pages.flush()
+                self._connection.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                self._roll_back()
+                raise self._storage_error(error) from error
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def data_version(self) -> int:
+        """Return a number that changes when another connection has changed the database."""
+        with self._lock:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def backup(self, target: Path) -> None:
+        """Copy the database, consistent and whole, to another file."""
+        aside = target.with_name(f".{target.name}.{os.getpid()}.aside")
+        aside.unlink(missing_ok=True)
+        copy = sqlite3.connect(aside)
+        try:
+            with self._lock:
+                self._connection.backup(copy)
+        finally:
+            copy.close()
+        aside.chmod(0o600)
+        aside.replace(target)
+
+    def _open(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            raise RegistryMissing(
+                f"{self.paths.root} holds no database {self.path.name}",
+                remedy="check the directory's name, or run `batchpilot repair`",
+            )
+        mode = "rw" if self.writeable else "ro"
+        connection = sqlite3.connect(
+            f"file:{_quoted(self.path)}?mode={mode}",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("PRAGMA cache_size = -16384")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise RegistryDamaged(
+                f"{self.path} cannot be read: {error}", remedy="run `batchpilot repair`"
+            ) from error
+        if version != SCHEMA_VERSION:
+            connection.close()
+            raise RegistryDamaged(
+                f"{self.path} has format {version}, this batchpilot reads {SCHEMA_VERSION}",
+                remedy="use the batchpilot that wrote it",
+            )
+        return connection
+
+    def _begin(self, statement: str) -> None:
+        try:
+            self._connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            raise self._storage_error(error) from error
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _storage_error(self, error: sqlite3.OperationalError) -> Exception:
+        if "locked" in str(error) or "busy" in str(error):
+            return RegistryBusy(
+                f"another process kept {self.path} locked for {BUSY_SECONDS:.0f} s",
+                remedy="wait for the other session, or end it, then try again",
+            )
+        return StorageError(
+            f"cannot write {self.path}: {error}", remedy="check the space and the rights there"
+        )
+
+    def _check_owner(self) -> None:
+        try:
+            stat = self.paths.owner.stat()
+            seen = (stat.st_ino, stat.st_mtime_ns)
+        except FileNotFoundError:
+            seen = (0, 0)
+        if seen != self._seen:
+            owner = _owner(self.paths)
+            if owner["database"] != self.path.name:
+                raise OwnershipLost(
+                    f"{self.paths.root} was taken over by {owner['host']}",
+                    remedy="load the registry again",
+                )
+            self._seen = seen
+        if self.term is not None:
+            term = self._connection.execute(sql("get_meta"), ("term",)).fetchone()[0]
+            if term != self.term:
+                raise OwnershipLost(
+                    f"a coordinator of term {term} has replaced this one of term {self.term}",
+                    remedy="nothing is to be done: the new one goes on",
+                )
+
+
+def create(path: Path, *, network: bool) -> None:
+    """Make an empty database; a write-ahead log only where the file system is local.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    path.touch(0o600, exist_ok=False)
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA journal_mode = {'PERSIST' if network else 'WAL'}")
+        connection.executescript(schema())
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    except sqlite3.OperationalError as error:
+        raise StorageError(
+            f"cannot make {path}: {error}", remedy="check space and rights"
+        ) from error
+    finally:
+        connection.close()
+
+
+def on_network(path: Path) -> bool:
+    """Tell whether a directory lies on a file system that other hosts may share."""
+    best = (0, "")
+    target = os.path.realpath(path)
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mount, kind, *_ = line.split(" ")
+        point = mount.replace("\\040", " ")
+        if target == point or target.startswith(point.rstrip("/") + "/"):
+            best = max(best, (len(point), kind))
+    return best[1].startswith(_NETWORK)
+
+
+def _quoted(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _owner(paths: RegistryPaths) -> dict[str, Any]:
+    owner = read_json(paths.owner)
+    if owner is None:
+        raise RegistryMissing(
+            f"no registry in {paths.root}", remedy="make one with bp.make_registry(...)"
+        )
+    return owner

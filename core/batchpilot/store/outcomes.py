@@ -1,0 +1,74 @@
+"""Where the ends of jobs are kept: for each job the row of the event that ended it.
+
+A job's page names the outcome row, and that row's records are searched for the job. What is
+returned says everything about an end except its body: the segment, the place in it, times,
+memory, log.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .changing import ROW_DTYPE
+from .database import Transaction
+from .pages import Ids, read_column
+
+
+END_DTYPE = np.dtype([("segment", "<u4"), *ROW_DTYPE.descr])
+"""An end: number of its segment (0: none), then the fields of its event row."""
+
+Ends = NDArray[np.void]
+
+_MANY = 50_000
+
+
+def locate(tx: Transaction, ids: Ids) -> Ends:
+    """Return where the ends of jobs are, one record of `END_DTYPE` a job in the order given.
+
+    A job that has not ended has segment 0. Of several records of a job in one event the last
+    counts.
+    """
+    ids = np.asarray(ids, np.int64)
+    ends = np.zeros(len(ids), END_DTYPE)
+    numbers = _outcome_numbers(tx, ids)
+    order = np.argsort(ids, kind="stable")
+    for number, segment, rows in _outcomes(tx, np.unique(numbers[numbers > 0])):
+        job = rows["job"].astype(np.int64)
+        place = order[np.minimum(np.searchsorted(ids, job, sorter=order), len(ids) - 1)]
+        mine = (ids[place] == job) & (numbers[place] == number)
+        place, rows, segment = place[mine], rows[mine], segment[mine]
+        for field in ROW_DTYPE.names or ():
+            ends[field][place] = rows[field]
+        ends["segment"][place] = segment
+    return ends
+
+
+def segment_names(tx: Transaction) -> dict[int, str]:
+    """Return the names of the segments by their numbers."""
+    return dict(tx.all("segment_names"))
+
+
+def _outcome_numbers(tx: Transaction, ids: Ids) -> NDArray[np.int64]:
+    if len(ids) < _MANY:
+        return tx.pages.take("outcome", ids).astype(np.int64)
+    return read_column(tx.db, "outcome")[ids - 1].astype(np.int64)
+
+
+def _outcomes(
+    tx: Transaction, numbers: NDArray[np.int64]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.void]]]:
+    """Return the records of outcome rows in blocks: for each its outcome, its segment, itself."""
+    blocks = []
+    for start in range(0, len(numbers), _MANY):
+        wanted = numbers[start : start + _MANY]
+        found = [tx.execute("read_outcome", number).fetchone() for number in wanted.tolist()]
+        counts = [len(blob) // ROW_DTYPE.itemsize for _, blob in found]
+        blocks.append(
+            (
+                np.repeat(wanted, counts),
+                np.repeat(np.array([segment for segment, _ in found], np.int64), counts),
+                np.frombuffer(b"".join(blob for _, blob in found), ROW_DTYPE),
+            )
+        )
+    return blocks

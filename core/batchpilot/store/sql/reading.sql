@@ -1,0 +1,33 @@
+
+-- name: segment_names
+SELECT id, name FROM segment
+
+-- name: segment_host
+SELECT agent.host FROM segment JOIN agent ON agent.id = segment.agent WHERE segment.name = ?
+
+-- name: running_job
+SELECT agent, started, log_pos FROM running WHERE job = ?
+
+-- name: submission_facts
+SELECT submitted, epoch, resources FROM submission WHERE id = ?
+
+-- name: all_tags
+SELECT job, tag FROM tag ORDER BY job, tag
+
+-- name: jobs_tagged
+SELECT job FROM tag WHERE tag = ? ORDER BY job
+
+-- name: add_tag
+INSERT OR IGNORE INTO tag (job, tag) VALUES (?, ?)
+
+-- name: drop_tag
+DELETE FROM tag WHERE job = ? AND tag = ?
+
+-- name: all_names
+SELECT job, name FROM name ORDER BY job
+
+-- name: set_name
+INSERT OR REPLACE INTO name (job, name) VALUES (?, ?)
+
+-- name: drop_name
+DELETE FROM name WHERE job = ?

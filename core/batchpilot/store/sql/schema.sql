@@ -1,0 +1,134 @@
+-- The registry's database. One row a page of 1024 jobs, a submission, a chunk in flight, an event: never one row a job.
+
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value
+) WITHOUT ROWID;
+
+-- State of jobs k*1024+1 .. (k+1)*1024, as little-endian arrays of 1024 elements.
+-- state first: status queries read only the head of the row.
+CREATE TABLE page (
+    k          INTEGER PRIMARY KEY,
+    state      BLOB NOT NULL,   -- u1, see store.pages.State
+    attempt    BLOB NOT NULL,   -- u4, highest attempt handed out
+    floor      BLOB NOT NULL,   -- u4, attempts up to this one are revoked
+    charged    BLOB NOT NULL,   -- u1, charged losses since the last submission
+    planned    BLOB NOT NULL,   -- u1, planned ends since the last submission
+    submission BLOB NOT NULL,   -- u4, submission in force, 0 for none
+    outcome    BLOB NOT NULL    -- u4, outcome row that holds the job's end, 0 for none
+);
+
+-- Parameters of the jobs of a page: one pickle each, end to end, and where each begins (u4, count + 1).
+CREATE TABLE pars (
+    k       INTEGER PRIMARY KEY,
+    offsets BLOB NOT NULL,
+    data    BLOB NOT NULL
+);
+
+CREATE TABLE class (
+    id        TEXT PRIMARY KEY,  -- 12 hex digits
+    resources BLOB NOT NULL      -- msgpack of batchpilot_broker.nouns.ResourceClass
+) WITHOUT ROWID;
+
+CREATE TABLE submission (
+    id        INTEGER PRIMARY KEY,
+    submitted REAL NOT NULL,
+    class     TEXT NOT NULL REFERENCES class (id),
+    epoch     TEXT NOT NULL,
+    resources BLOB NOT NULL,     -- msgpack: as the user gave them, sorted by name
+    priority  INTEGER NOT NULL,
+    retries   BLOB NOT NULL      -- msgpack map
+);
+
+-- The jobs of a submission in the order given: a contiguous stretch, or a u4 array of ids.
+-- next: how many of them the feeder has dealt with; a span with next = size is forgotten.
+CREATE TABLE span (
+    id         INTEGER PRIMARY KEY,
+    submission INTEGER NOT NULL REFERENCES submission (id),
+    class      TEXT NOT NULL,
+    first      INTEGER NOT NULL,
+    size       INTEGER NOT NULL,
+    ids        BLOB,
+    next       INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX span_class ON span (class, id);
+
+-- Chunks handed to the broker and not yet ended.
+CREATE TABLE chunk (
+    id         INTEGER PRIMARY KEY,
+    class      TEXT NOT NULL,
+    submission INTEGER NOT NULL,
+    attempt    INTEGER NOT NULL,
+    ranges     BLOB NOT NULL,    -- u4 pairs, in the order to run
+    size       INTEGER NOT NULL,
+    fed        REAL NOT NULL,
+    agent      TEXT NOT NULL DEFAULT '',   -- '' while queued
+    started    REAL              -- when its first job went to a slot
+);
+CREATE INDEX chunk_agent ON chunk (agent);
+
+-- Jobs to be fed again, before their submission's spans.
+CREATE TABLE again (
+    id         INTEGER PRIMARY KEY,
+    class      TEXT NOT NULL,
+    submission INTEGER NOT NULL,
+    alone      INTEGER NOT NULL, -- 1: one job a chunk (it was running when its slot or agent died)
+    ranges     BLOB NOT NULL
+);
+CREATE INDEX again_class ON again (class, id);
+
+CREATE TABLE segment (
+    id      INTEGER PRIMARY KEY,
+    name    TEXT NOT NULL UNIQUE,
+    agent   TEXT NOT NULL,
+    applied INTEGER NOT NULL DEFAULT 0
+);
+
+-- Ends of attempts as they came: event rows (56 bytes each, docs/protocol.md) of one segment.
+CREATE TABLE outcome (
+    id      INTEGER PRIMARY KEY,
+    segment INTEGER NOT NULL REFERENCES segment (id),
+    rows    BLOB NOT NULL
+);
+
+-- Jobs known to run now; a hint, renewed by reports.
+CREATE TABLE running (
+    job     INTEGER PRIMARY KEY,
+    attempt INTEGER NOT NULL,
+    agent   TEXT NOT NULL,
+    started REAL NOT NULL,
+    log_pos INTEGER NOT NULL DEFAULT -1
+);
+
+-- Agents as last seen.
+CREATE TABLE agent (
+    id      TEXT PRIMARY KEY,
+    pool    TEXT NOT NULL,
+    host    TEXT NOT NULL,
+    pid     INTEGER NOT NULL,
+    state   TEXT NOT NULL,       -- starting, idle, busy, draining, lost, gone
+    slots   INTEGER NOT NULL,
+    busy    INTEGER NOT NULL DEFAULT 0,
+    started REAL NOT NULL,
+    ended   REAL,
+    info    BLOB NOT NULL        -- msgpack of batchpilot_broker.nouns.AgentInfo
+) WITHOUT ROWID;
+
+-- What the coordinator must still tell the agents: end these jobs up to this attempt.
+CREATE TABLE cancel (
+    id     INTEGER PRIMARY KEY,
+    ranges BLOB NOT NULL,
+    floor  INTEGER NOT NULL
+);
+
+CREATE TABLE tag (
+    job INTEGER NOT NULL,
+    tag TEXT NOT NULL,
+    PRIMARY KEY (job, tag)
+) WITHOUT ROWID;
+CREATE INDEX tag_name ON tag (tag, job);
+
+CREATE TABLE name (
+    job  INTEGER PRIMARY KEY,
+    name TEXT NOT NULL
+);

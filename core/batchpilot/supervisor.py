@@ -1,0 +1,187 @@
+"""The supervisor: it keeps the broker and the coordinator of a registry running.
+
+It does nothing else, so that nothing else can end it. One runs per registry instance and host,
+held by a lock in the instance's private directory on local disk. It ends when the coordinator has
+left because there was nothing to do; then it stops the broker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from batchpilot_broker.access import Access, read_access
+from batchpilot_broker.errors import BatchpilotError, BrokerError
+from batchpilot_broker.files import read_json, write_json
+from batchpilot_broker.host import boot_id, is_alive, process_start, runtime_dir
+from batchpilot_broker.paths import RegistryPaths
+from batchpilot_broker.server import ensure_server, stop_server
+
+
+POLL = 0.2
+PAUSES = (0.0, 0.5, 2.0, 5.0, 15.0)
+HEALTHY_AFTER = 30.0
+SUPERSEDED = 75
+GRACE = 20.0
+
+_log = logging.getLogger("batchpilot.supervisor")
+
+
+class Supervisor:
+    """Keep the broker and the coordinator of a registry running.
+
+    Args:
+        paths: The registry's files.
+    """
+
+    def __init__(self, paths: RegistryPaths) -> None:
+        self._paths = paths
+        self._instance = str((read_json(paths.owner) or {})["instance"])
+        self._coordinator: subprocess.Popen[bytes] | None = None
+        self._access: Access | None = None
+        self._failures = 0
+        self._started = 0.0
+        self._stopping = False
+        self._adopted = False
+
+    def stop(self) -> None:
+        """End the coordinator and leave; the broker stays for those who still speak to it."""
+        self._stopping = True
+
+    def run(self) -> int:
+        """Supervise until the coordinator has left on its own, or a stop; return the exit code."""
+        lock = self._lock()
+        if lock is None:
+            _log.info("another supervisor runs")
+            return 0
+        me = os.getpid()
+        write_json(
+            self._paths.logs / "supervisor.json", {"pid": me, "pid_start": process_start(me)}
+        )
+        try:
+            return self._supervise()
+        finally:
+            self._end_coordinator()
+            os.close(lock)
+
+    def _supervise(self) -> int:
+        self._access = ensure_server(self._paths, self._instance)
+        while not self._stopping:
+            self._look_after_broker()
+            status = self._look_after_coordinator()
+            if status is not None:
+                self._leave(status)
+                return status
+            time.sleep(POLL)
+        return 0
+
+    def _look_after_broker(self) -> None:
+        """Start the broker again where its process is gone."""
+        access = self._access
+        if access is None or (access.pid and not is_alive(access.pid, access.pid_start)):
+            _log.warning("the broker is gone; starting another")
+            try:
+                self._access = ensure_server(self._paths, self._instance)
+            except BrokerError as error:
+                _log.error("%s", error)
+
+    def _look_after_coordinator(self) -> int | None:
+        """Start the coordinator where none runs; return its exit code where it left for good."""
+        if self._coordinator is None:
+            return self._start_or_adopt()
+        status = self._coordinator.poll()
+        if status is None:
+            return None
+        self._coordinator = None
+        if status == 0:
+            return 0
+        if time.monotonic() - self._started > HEALTHY_AFTER:
+            self._failures = 0
+        pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
+        self._failures += 1
+        _log.warning("the coordinator ended with %s; the next starts in %s s", status, pause)
+        self._started = time.monotonic() + pause
+        return status if status in (3, SUPERSEDED) else None
+
+    def _start_or_adopt(self) -> int | None:
+        """Start a coordinator, or watch the one that a supervisor before this one has started."""
+        owner = read_json(self._paths.owner) or {}
+        pid, start, boot = owner.get("pid", 0), owner.get("pid_start", 0), owner.get("boot")
+        if pid and boot == boot_id() and is_alive(pid, start):
+            self._adopted = True
+        elif self._adopted and not pid:
+            return 0
+        elif time.monotonic() >= self._started:
+            self._adopted = False
+            self._coordinator = self._start_coordinator()
+        return None
+
+    def _leave(self, status: int) -> None:
+        access = read_access(self._paths) if self._paths.broker.exists() else None
+        if status == 0 and access is not None and access.pid and not access.external:
+            stop_server(self._paths, access)
+
+    def _start_coordinator(self) -> subprocess.Popen[bytes]:
+        self._started = time.monotonic()
+        log = self._paths.logs / "coordinator.log"
+        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-m", "batchpilot.coordinator", str(self._paths.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=fd,
+                stderr=fd,
+                start_new_session=True,
+            )
+        finally:
+            os.close(fd)
+
+    def _end_coordinator(self) -> None:
+        if self._coordinator is None or self._coordinator.poll() is not None:
+            return
+        self._coordinator.terminate()
+        try:
+            self._coordinator.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self._coordinator.kill()
+            self._coordinator.wait()
+
+    def _lock(self) -> int | None:
+        path = runtime_dir(self._instance) / "supervisor.lock"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
+
+
+def main() -> int:
+    """Run a supervisor; what made it fail is left in `logs/failure.json` for the sessions."""
+    parser = argparse.ArgumentParser(prog="python -m batchpilot.supervisor")
+    parser.add_argument("directory", type=Path)
+    paths = RegistryPaths(parser.parse_args().directory)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    failure = paths.logs / "failure.json"
+    failure.unlink(missing_ok=True)
+    try:
+        supervisor = Supervisor(paths)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: supervisor.stop())
+        return supervisor.run()
+    except BatchpilotError as error:
+        _log.error("%s", error)
+        write_json(failure, {"message": error.message, "remedy": error.remedy})
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

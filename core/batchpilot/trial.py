@@ -1,0 +1,123 @@
+"""Call the function of one job outside of any agent: what `test_job` does.
+
+`python -m batchpilot.trial DIR JOB FD` is the fresh process of `external=True`; it sends what came of
+the job through the pipe FD and leaves stdout and stderr to the job.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import traceback
+from contextlib import chdir
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchpilot_agent.epoch import Call, make_call
+from batchpilot_agent.job import Job
+from batchpilot_agent.objects import ObjectStore
+from batchpilot_agent.seeds import kept_generators
+from batchpilot_agent.templates import template_environment
+from batchpilot_agent.values import ResultPickler
+from batchpilot_broker.paths import RegistryPaths
+
+from batchpilot.errors import BatchpilotError, DefinitionError, JobFailed
+
+
+if TYPE_CHECKING:
+    from batchpilot.epochs import Definition
+
+
+def call_here(
+    definition: Definition, objects: ObjectStore, work_dir: Path, job: Job, values: tuple[Any, ...]
+) -> Any:
+    """Call a job's function in this process, seeded; the generators are given back afterwards.
+
+    Raises:
+        DefinitionError: The function cannot be loaded here, or the working directory is gone.
+    """
+    call = _load(definition, objects)
+    if not work_dir.is_dir():
+        raise DefinitionError(
+            f"the working directory {work_dir} is gone", remedy="make it again, then try again"
+        )
+    with kept_generators() as seeder, chdir(work_dir):
+        seeder.seed(job.seed)
+        return call(values, job)
+
+
+def call_outside(paths: RegistryPaths, job: int) -> Any:
+    """Call a job's function in a fresh Python process and return its result.
+
+    Raises:
+        JobFailed: It raised, or its process died; its traceback is on stderr.
+    """
+    out, result = os.pipe()
+    try:
+        command = [sys.executable, "-P", "-m", __name__, str(paths.root), str(job), str(result)]
+        process = subprocess.Popen(command, env=_environment(), pass_fds=(result,))
+    finally:
+        os.close(result)
+    with os.fdopen(out, "rb") as pipe:
+        data = pipe.read()
+    code = process.wait()
+    if code != 0 or not data:
+        raise JobFailed(
+            f"test_job() failed for job with id={job} (exit code {code}, see its output above)",
+            remedy="to properly debug, re-run with external=False",
+            job=job,
+        )
+    return pickle.loads(data)  # noqa: S301 - from the process started above
+
+
+def _load(definition: Definition, objects: ObjectStore) -> Call:
+    try:
+        function = pickle.loads(objects.get(definition.function))  # noqa: S301 - compared with its hash
+        static = (
+            pickle.loads(objects.get(definition.more_args))  # noqa: S301 - as above
+            if definition.more_args
+            else {}
+        )
+    except BatchpilotError:
+        raise
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise DefinitionError(
+            f"the jobs' function cannot be loaded here: {type(error).__name__}: {error}",
+            remedy="make the modules it comes from importable in this session (sys.path)",
+        ) from error
+    return make_call(
+        function,
+        names=definition.names,
+        positional=definition.positional,
+        passes_job=definition.passes_job,
+        more_args=((), static) if isinstance(static, dict) else static,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Return this session's environment with its import path, and what an agent fixes for jobs."""
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109 - as Python reads ""
+    marker = os.environ.get("BATCHPILOT_AGENT", "")
+    return {**template_environment(marker, (1, 1)), "PYTHONPATH": path}
+
+
+def main(words: list[str]) -> int:
+    """Run one job and send its result through a pipe; return the exit code."""
+    from batchpilot.registry import load_registry  # noqa: PLC0415 - it imports this module
+
+    directory, job, fd = words
+    with load_registry(directory, writeable=False) as registry:
+        try:
+            result = ResultPickler().dumps(registry.test_job(int(job)))
+        except BaseException:  # noqa: BLE001 - a user's function may raise anything
+            traceback.print_exc()
+            return 1
+    with os.fdopen(int(fd), "wb") as pipe:
+        pipe.write(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

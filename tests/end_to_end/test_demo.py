@@ -1,0 +1,178 @@
+"""The demo as a newcomer runs it, and runs it again."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from batchpilot.registry import load_registry
+from batchpilot.store.pages import read_column
+
+
+JOBS = 1001
+REFUSED = 1001
+PNG = b"\x89PNG\r\n\x1a\n"
+WITHIN = 90.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoRun:
+    """Hold one run of the demo and what the registry held after it."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+    attempts: list[int]
+
+
+def run_python(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=where,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run_demo(where: Path, *options: str) -> DemoRun:
+    begun = time.monotonic()
+    code = "import sys; from batchpilot.cli import main; sys.exit(main())"
+    ended = run_python(where, "-c", code, "demo", *options)
+    return DemoRun(
+        code=ended.returncode,
+        out=ended.stdout,
+        err=ended.stderr,
+        seconds=time.monotonic() - begun,
+        attempts=attempts(where),
+    )
+
+
+def attempts(where: Path) -> list[int]:
+    with (
+        load_registry(where / "demo-registry", writeable=False) as registry,
+        registry.database.read() as view,
+    ):
+        numbers: list[int] = read_column(view.db, "attempt").tolist()
+    return numbers
+
+
+def processes_of(where: Path) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(where) in word for word in process.info["cmdline"] or ())
+    ]
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def first(where: Path) -> DemoRun:
+    return run_demo(where)
+
+
+@pytest.fixture(scope="module")
+def second(where: Path, first: DemoRun) -> DemoRun:
+    assert first.code == 0, first.err
+    (where / "demo-registry.png").unlink()
+    return run_demo(where)
+
+
+def table(out: str) -> list[str]:
+    lines = out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("Accuracy in %"))
+    return lines[start : start + 9]
+
+
+def test_everything_but_the_one_job_works_within_90_seconds(first: DemoRun) -> None:
+    assert first.code == 0, first.err
+    assert first.seconds < WITHIN
+    assert "Traceback" not in first.err
+    assert f"Status for {JOBS} jobs at " in first.out
+    assert "  ---- Done    : 1000 ( 99.9%)" in first.out
+    assert "  ---- Error   :    1 (  0.1%)" in first.out
+    assert f"{JOBS} jobs computed in this run" in first.out
+
+
+def test_the_table_has_mean_and_spread_of_five_learners_on_four_data_sets(first: DemoRun) -> None:
+    rows = [line for line in table(first.out) if "±" in line and "mean" not in line]
+
+    assert len(rows) == 5
+    assert all(len(re.findall(r"\d+\.\d ± \d+\.\d", row)) == 4 for row in rows)
+    assert re.search(r"support vectors +9\d\.\d ± ", "\n".join(rows))
+
+
+def test_the_job_that_must_fail_is_shown_with_traceback_and_log(first: DemoRun) -> None:
+    assert f"Job {REFUSED} had to fail (learner='200 nearest neighbours', data='iris'" in first.out
+    assert "Traceback (most recent call last):" in first.out
+    assert "ValueError: Expected n_neighbors <= n_samples_fit, but n_neighbors = 200" in first.out
+
+
+def test_the_three_lines_of_python_work(where: Path, first: DemoRun) -> None:
+    lines = re.findall(r"^  (.+)$", first.out.partition("Go on in Python:\n")[2], re.MULTILINE)
+
+    ended = run_python(where, "-c", "\n".join([*lines[:-1], f"print({lines[-1]})"]))
+
+    assert len(lines) == 3
+    assert ended.returncode == 0, ended.stderr
+    assert "breast cancer logistic regression" in ended.stdout
+
+
+def test_the_second_run_computes_nothing_and_shows_the_same(
+    where: Path, first: DemoRun, second: DemoRun
+) -> None:
+    assert second.code == 0
+    assert "1000 done, 1 failed, 0 under way, 0 to submit" in second.out
+    assert "Nothing is left to compute" in second.out
+    assert "\n0 jobs computed in this run" in second.out
+    assert table(second.out) == table(first.out)
+    assert second.attempts == first.attempts == [1] * JOBS
+    assert (where / "demo-registry.png").read_bytes().startswith(PNG)
+
+
+def test_a_part_that_was_reset_is_all_that_is_computed_again(where: Path, second: DemoRun) -> None:
+    with load_registry(where / "demo-registry") as registry:
+        redone = registry.find_jobs("learner == 'random forest'")[:30]
+        registry.reset_jobs(redone)
+
+    third = run_demo(where)
+
+    assert third.code == 0, third.err
+    assert "970 done, 1 failed, 0 under way, 30 to submit" in third.out
+    assert "\n30 jobs computed in this run" in third.out
+    assert table(third.out) == table(second.out)
+    changed = [i for i in range(JOBS) if third.attempts[i] != second.attempts[i]]
+    assert changed == [job - 1 for job in redone]
+
+
+def test_nothing_of_the_demo_is_left_running(where: Path, first: DemoRun) -> None:
+    assert first.code == 0
+
+    assert processes_of(where) == []
+
+
+def test_another_study_is_left_alone(tmp_path: Path) -> None:
+    make = (
+        "import batchpilot as bp; bp.make_registry('demo-registry').batch_map(abs, args={'x': [1]})"
+    )
+    assert run_python(tmp_path, "-c", make).returncode == 0
+
+    refused = run_demo(tmp_path)
+
+    assert refused.code == 1
+    assert "Error: demo-registry holds another study\nRemedy: " in refused.err
+    assert refused.attempts == [0]

@@ -1,1 +1,28 @@
 """What all tests share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import pytest
+
+
+class Until(Protocol):
+    """Wait for a condition, and fail where it does not come true in time."""
+
+    def __call__(self, condition: Callable[[], object], seconds: float = ...) -> None:
+        """Look at the condition again and again."""
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come true within {seconds:.0f} s"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def until() -> Until:
+    return wait_until

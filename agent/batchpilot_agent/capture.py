@@ -15,7 +15,7 @@ import fcntl
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -58,15 +58,7 @@ class Spool:
 
     def is_quiet(self) -> bool:
         """Tell whether fds 0 to 2 are still ours and nothing has been written to the spool."""
-        try:
-            return (
-                _lseek(1, 0, _CURRENT) == PARKED
-                and _lseek(2, 0, _CURRENT) == PARKED
-                and _lseek(self._in, 0, _END) == 0
-                and _fcntl(0, _GETFL) == self._flags
-            )
-        except OSError:
-            return False  # closed, or a pipe now
+        return self._are_parked() and _lseek(self._in, 0, _END) == 0
 
     def parts(self) -> Iterator[bytes]:
         """Yield what has come since the last `clear`, in pieces of at most 1 MiB."""
@@ -80,9 +72,21 @@ class Spool:
             offset += len(piece)
 
     def clear(self) -> None:
-        """Forget what has come and give fds 0 to 2 their files again."""
+        """Forget what has come, and give fds 0 to 2 their files again."""
         os.ftruncate(self._out, 0)
-        self.attach()
+        os.lseek(self._out, PARKED, os.SEEK_SET)
+        if not self._are_parked():
+            self.attach()
+
+    def _are_parked(self) -> bool:
+        try:
+            return (
+                _lseek(1, 0, _CURRENT) == PARKED
+                and _lseek(2, 0, _CURRENT) == PARKED
+                and _fcntl(0, _GETFL) == self._flags
+            )
+        except OSError:
+            return False  # closed, or a pipe now
 
     def remove(self) -> None:
         """Delete the file; what it holds is in the log."""
@@ -139,8 +143,8 @@ class Capture:
         settled = self._streams.settle()
         if settled and self._spool.is_quiet():
             return NO_PART, 0
-        self._spool.attach()
         if not settled:
+            self._spool.attach()
             self._streams.settle()  # what was stuck goes to the spool now
             self._streams.renew()
         taken = self._record(job, attempt)

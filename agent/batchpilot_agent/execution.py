@@ -23,7 +23,7 @@ from .epoch import LoadedEpoch
 from .failures import describe
 from .job import HandBack, Job
 from .memory import PeakMemory
-from .restore import LONG_JOB, Snapshot
+from .restore import Snapshot
 from .seeds import Seeder, job_seed
 from .segments import SegmentWriter
 from .values import ResultPickler, ValueReader
@@ -50,6 +50,7 @@ class Order:
         isolation: Whether a process runs one job or many.
         seed: The registry's seed.
         shown: Resources as the user gave them.
+        measure: Whether peak memory is recorded.
     """
 
     serial: int
@@ -61,6 +62,7 @@ class Order:
     isolation: Isolation
     seed: int
     shown: Mapping[str, Any]
+    measure: bool = False
 
     @classmethod
     def from_message(cls, message: list[Any]) -> Order:
@@ -76,6 +78,7 @@ class Order:
             isolation=Isolation(isolation),
             seed=seed,
             shown=shown,
+            measure=bool(shown.get("measure_memory")),
         )
 
 
@@ -122,12 +125,11 @@ class Execution:
     def run(self, order: Order, index: int, begun: float) -> str:
         """Run one job; return why this process cannot run another, "" where it can."""
         job = order.ids[index]
-        measure = order.shown.get("measure_memory")
-        if measure:
+        if order.measure:
             self._memory.reset()
         outcome, body = self._attempt(order, index, job)
         ended = _now()
-        memory = self._memory.peak() if measure else 0.0
+        memory = self._memory.peak() if order.measure else 0.0
         position, size = self._take(job, order.attempt)
         if outcome:
             row = (job, order.attempt, outcome, 0, self._slot, size, begun, ended, position, memory)
@@ -136,10 +138,7 @@ class Execution:
             self._write(pack_frame(Kind.HANDED_BACK, body))
             return HANDED_BACK
         self._restore()
-        left = self._left_behind()
-        if not left and ended - begun > LONG_JOB:
-            left = self._snapshot.left_behind_dear()
-        return left
+        return self._left_behind(ended - begun)
 
     def settle(self) -> str:
         """Ask the dear questions at the end of an order; return why this process must go, or ""."""

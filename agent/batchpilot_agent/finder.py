@@ -12,7 +12,6 @@ import linecache
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
     ExtensionFileLoader,
@@ -35,7 +34,7 @@ OWN_PACKAGES = frozenset(("batchpilot", "batchpilot_agent", "batchpilot_broker")
 _MAIN = "__main__"
 
 
-class EpochFinder(MetaPathFinder):
+class EpochFinder:
     """Find the modules of a manifest.
 
     Args:
@@ -100,7 +99,9 @@ class EpochFinder(MetaPathFinder):
             spec.submodule_search_locations = [str(Path(module.origin).parent)]
         return spec
 
-    def _loader(self, module: StoredModule) -> Loader | None:
+    def _loader(
+        self, module: StoredModule
+    ) -> SourceFileLoader | ExtensionFileLoader | SourcelessFileLoader | None:
         if module.source is not None:
             return StoredSourceLoader(module, self._sources[module.name])
         if module.origin.endswith(tuple(EXTENSION_SUFFIXES)):

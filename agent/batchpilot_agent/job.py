@@ -29,7 +29,7 @@ TAIL_LINES = 10
 _TAIL_BYTES = 8192
 
 
-class HandBack(BaseException):  # noqa: N818 - a wish, not an error
+class HandBack(BaseException):
     """Raise this in a job to give it back unfinished: it runs again later and is not charged.
 
     It is meant for a job that was told to go (SIGTERM) and has written its checkpoint. Not an
@@ -98,7 +98,7 @@ class Job:
         _flush()
         start = _end_of_output()
         try:
-            code = subprocess.call(cmd, shell=isinstance(cmd, str))  # noqa: S602 - the user's own words
+            code = subprocess.call(cmd, shell=isinstance(cmd, str))
         except OSError as error:
             raise CommandFailed(
                 f"{_words(cmd)} cannot be started: {error.strerror}",

@@ -111,7 +111,7 @@ class Leaver:
         if self._give_up_at is None:
             self._give_up_at = now + LAST_WORDS
         settled = self._ledger.settled and self._reporter.settled
-        if not settled and now < self._give_up_at:
+        if not settled and now < self._give_up_at and self._exit is not Exit.BROKER_GONE:
             return
         if self._link.broker is not None:
             self._link.broker.send("bye", agent=self._settings.agent, reason=self._reason)

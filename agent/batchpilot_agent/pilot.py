@@ -1,13 +1,13 @@
 """The pilot: one process, one thread, one loop around poll(), and the duties it turns in.
 
-    link        opens the broker, says hello          claimer   claims chunks
-    dispatcher  gives them to slots                    watch     looks at running jobs; memory, livelog
-    stopper     ends jobs                              ledger    writes the pilot's own frames
-    reporter    tells the coordinator                  beater    renews the lease, keeps the timeouts
-    leaver      leaves in order                        templates, sweeper   tidy up
+    link         opens the broker, says hello        watch     looks at running jobs
+    dispatcher   gives chunks to slots               stopper   ends jobs
+    ledger       writes the pilot's own frames       beater    renews the lease, keeps timeouts
+    reporter     tells the coordinator               leaver    leaves in order
+    claimer      claims chunks                       memorywatch, livelog, templates, sweeper
 
-Each duty is an object with `tick(now)`; it looks at what there is to do and does it without waiting. A broker that fails is let go
-in one place, here; jobs run on meanwhile.
+Each duty is an object with `tick(now)`; it looks at what there is to do and does it without
+waiting. A broker that fails is let go in one place, here; jobs run on meanwhile.
 """
 
 from __future__ import annotations
@@ -149,20 +149,19 @@ class Pilot:
             settings=settings,
             holdings=holdings,
             link=link,
-            claimer=self.claimer,
             leaver=self.leaver,
             now=clock(),
         )
         self._duties: tuple[Duty, ...] = (
             link,
             self.dispatcher,
+            ledger,
+            self.reporter,
             self.claimer,
             self.watch,
             MemoryWatch(holdings, stopper),
             LiveLog(holdings, spools),
             stopper,
-            ledger,
-            self.reporter,
             self.beater,
             self.leaver,
             templates,

@@ -79,8 +79,8 @@ class Reporter:
             self._ledger.finished.popleft()
 
     def _report_all(self, broker: BrokerPort, now: float) -> None:
-        news = self._watch.news(now)
-        if self._remote and self._tail.position < self._tail.size:
+        news, written = self._watch.news(now), self._tail.size
+        if self._remote and self._tail.position < written:
             self._tail.sync()
         while (stretch := self._read(now)) is not None or news:
             broker.report(self._report(stretch, tuple(running for _, running in news)))
@@ -88,6 +88,8 @@ class Reporter:
             for order, (*_, mirror) in news:
                 order.told = (order.position, mirror)
             news = []
+            if self._tail.position >= written:
+                return  # what was written meanwhile is for the next report
 
     def _read(self, now: float) -> Stretch | None:
         if self._unsent is None:

@@ -22,6 +22,9 @@ from collections.abc import Callable
 from .segments import high_fd
 
 
+SHORTEST_FORK = 20e-6
+"""Seconds that making a process takes at the least: a job that ran less has no children."""
+
 LONG_JOB = 0.001
 """Seconds from which on the dear questions are asked after a job."""
 
@@ -48,6 +51,7 @@ _COMMON = tuple(
     )
 )
 _LIMITS = tuple(sorted({v for n, v in vars(resource).items() if n.startswith("RLIMIT_")}))
+_GLANCES, _BETWEEN_GLANCES = 20, 0.001
 _PAGE = resource.getpagesize()
 
 # The functions below the wrappers of `signal` do not turn numbers into enums: 20 times cheaper.
@@ -105,16 +109,13 @@ class Snapshot:
         if warnings.filters is not self._filters or warnings.filters != self._filter_items:
             self._restore_filters()
 
-    def left_behind(self) -> str:
-        """Say what cannot be taken back and is cheap to ask for: threads, children; "" for nothing."""
+    def left_behind(self, took: float) -> str:
+        """Say what a job of so many seconds has left that cannot be taken back; "" for nothing."""
         if _threads() > self._threads:
             return "threads"
-        try:
-            while _waitpid(-1, _NOHANG)[0]:
-                pass  # a child that has ended already leaves nothing
-        except ChildProcessError:
+        if 0 <= took < SHORTEST_FORK:
             return ""
-        return "children"
+        return _children() or (self.left_behind_dear() if not 0 <= took < LONG_JOB else "")
 
     def left_behind_dear(self) -> str:
         """Say what else cannot be taken back: limits, memory; "" for nothing."""
@@ -150,6 +151,18 @@ class Snapshot:
 
     def _resident(self) -> int:
         return int(os.pread(self._statm, 64, 0).split()[1]) * _PAGE
+
+
+def _children() -> str:
+    """Reap what has ended; a child may close its output, and be read to the end, before it has."""
+    for _ in range(_GLANCES):
+        try:
+            while _waitpid(-1, _NOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return ""
+        time.sleep(_BETWEEN_GLANCES)
+    return "children"
 
 
 def _data(environ: os._Environ[str]) -> dict[bytes, bytes]:

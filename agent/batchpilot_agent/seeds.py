@@ -4,6 +4,8 @@ Before each job `random` and numpy's legacy generator get the job's seed, but on
 than anything else that is done for a small job, and importing them to seed them would cost every slot. So a finder on
 `sys.meta_path` seeds each the moment a job imports it, which is the same state as if it had been there from the start.
 
+This module, and all that a template loads, keep off `importlib.abc`, `tempfile` and the like, which import `random`.
+
 The seeds are those of batchtools: `start + n`, begun again at 1 beyond 2^31 - 1.
 """
 
@@ -13,7 +15,6 @@ import _random
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -41,7 +42,7 @@ def problem_seed(seed: int, repl: int) -> int:
     return job_seed(seed, repl - 1)
 
 
-class Seeder(MetaPathFinder):
+class Seeder:
     """Seed the generators that are loaded, and those loaded later in the same job."""
 
     def __init__(self) -> None:
@@ -85,7 +86,7 @@ class Seeder(MetaPathFinder):
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _SeedingLoader(spec.loader, self)
+                    spec.loader = _SeedingLoader(spec.loader, self)  # type: ignore[assignment]  # to be an ABC would import `random`
                 return spec
         return None
 
@@ -101,15 +102,16 @@ class Seeder(MetaPathFinder):
         module.seed(seed)
 
 
-class _SeedingLoader(Loader):
+class _SeedingLoader:
     """Load a module as its own loader does, then have it seeded."""
 
-    def __init__(self, loader: Loader, seeder: Seeder) -> None:
+    def __init__(self, loader: Any, seeder: Seeder) -> None:
         self._loader = loader
         self._seeder = seeder
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
         spec = module.__spec__

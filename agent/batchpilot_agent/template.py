@@ -38,6 +38,7 @@ from .failures import describe
 from .objects import ObjectStore
 from .prctl import die_with_parent
 from .seeds import Seeder
+from .segments import high_fd
 from .slot import SlotPlace, run_slot
 
 
@@ -104,7 +105,7 @@ class Template:
             die_with_parent(template, signal.SIGKILL)
             for end in (self._control, self._wakeup, self._signals):
                 end.close()
-            run_slot(self._place, slot, serial, socket.socket(fileno=fd))
+            run_slot(self._place, slot, serial, socket.socket(fileno=high_fd(fd)))
             code = 0
         except BaseException:  # noqa: BLE001 - told to the log; the pilot sees the exit code
             traceback.print_exc()
@@ -131,6 +132,9 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the pilot decides when it is time to go
     control = socket.socket(fileno=args.control)
+    control.set_inheritable(False)
+    shared = mmap.mmap(args.words, 0)
+    os.close(args.words)  # or all that jobs start would have it
     paths = RegistryPaths(args.registry)
     store = ObjectStore(paths.objects)
     seeder = Seeder()
@@ -147,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
         store=store,
         agent=args.agent,
         scratch=args.scratch,
-        shared=mmap.mmap(args.words, 0),
+        shared=shared,
         epoch=epoch,
         seeder=seeder,
     )

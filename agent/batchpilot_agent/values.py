@@ -35,7 +35,7 @@ class ValueReader:
     def read(self, data: memoryview) -> tuple[Any, ...]:
         """Return a job's values."""
         try:
-            return _loads(data)  # type: ignore[no-any-return]  # noqa: S301 - came in a sealed chunk
+            return _loads(data)  # type: ignore[no-any-return]
         except pickle.UnpicklingError as error:
             if "persistent" not in str(error):
                 raise
@@ -51,7 +51,7 @@ class ValueReader:
         name = reference[1]
         data = self._last[1] if self._last[0] == name else self._store.get(name)
         self._last = (name, data) if len(data) <= LARGEST_KEPT else ("", b"")
-        return _loads(data)  # noqa: S301 - compared with its hash
+        return _loads(data)
 
 
 class ResultPickler:

@@ -17,6 +17,7 @@ from .codec import Seal
 from .connect import connect, translated
 from .errors import BrokerUnavailable, WireError
 from .events import Event, opened
+from .generation import settle_generation
 from .keys import Keys
 from .nouns import AgentInfo, AgentState, Chunk, ResourceClass
 from .paths import RegistryPaths
@@ -109,11 +110,14 @@ class CoordinatorBroker:
         self._script("take", [self._keys.term], [term])
         self._term = term
 
-    def generation(self) -> int | None:
-        """Return the number of the broker's data, None where it has been lost."""
+    def settle_generation(self, highest: int) -> int:
+        """Return the number of the broker's data; a new one where they are lost or too old.
+
+        Args:
+            highest: Highest generation that this coordinator has seen.
+        """
         with translated(self._access):
-            number = self._client.get(self._keys.generation)
-        return None if number is None else int(number)
+            return settle_generation(self._client, self._keys.instance, highest)
 
     def feed(self, chunks: Sequence[Chunk]) -> int:
         """Queue chunks in one step; one that is queued or leased already is left alone.
@@ -216,12 +220,6 @@ class CoordinatorBroker:
             for class_id in class_ids:
                 pipe.llen(self._keys.queue_list(class_id))
             return dict(zip(class_ids, pipe.execute(), strict=True))
-
-    def lease(self, agent: str, chunks: Sequence[int]) -> None:
-        """Write down again what an agent holds, after the broker has lost its data."""
-        if chunks:
-            pairs = [word for chunk in chunks for word in (chunk, agent)]
-            self._run(("HSET", self._keys.leases, *pairs))
 
     def control(self, agent: str, kind: str, **fields: Any) -> None:
         """Send a message to one agent."""

@@ -14,13 +14,15 @@ from .binaries import ServerBinary
 from .connect import connect
 from .errors import BrokerUnavailable
 from .files import write_aside
-from .host import boot_id, host_name, is_alive, process_start
+from .host import is_alive, process_start
 
 
 UP_WITHIN = 60.0
 """Seconds for a server to come up; reading a large log back takes some."""
 
 GONE_WITHIN = 10.0
+SOCKET = "broker.sock"
+LOG = "broker.log"
 LONGEST_SOCKET = 107
 
 _CONF = """\
@@ -30,7 +32,7 @@ unixsocketperm 600
 protected-mode yes
 requirepass "{password}"
 dir "{home}"
-logfile "{home}/broker.log"
+logfile "{log}"
 daemonize no
 save ""
 appendonly yes
@@ -44,27 +46,32 @@ _ORPHAN = '"$@" </dev/null >/dev/null 2>&1 & echo $!'
 _DATA = ("appendonlydir", "appendonly.aof")
 
 
-def launch(binary: ServerBinary, home: Path, password: str) -> tuple[int, int, Path]:
+def launch(binary: ServerBinary, access: Access) -> tuple[int, int]:
     """Start a server on the data in its directory, or, where it cannot read them, without.
 
+    Args:
+        binary: The server.
+        access: Where it is to listen, with which password; its directory is that of the log.
+
     Returns:
-        Its pid, its start time, and its socket.
+        Its pid and its start time.
 
     Raises:
         BrokerUnavailable: It does not come up.
     """
-    socket = home / "broker.sock"
+    home = Path(access.log).parent
+    socket = home / SOCKET
     if len(os.fsencode(socket)) > LONGEST_SOCKET:
         raise BrokerUnavailable(
             f"the path of the broker's socket is too long: {socket}",
             remedy="set BATCHPILOT_BROKER_URL to a broker of your own",
         )
     try:
-        return *_launch(binary, home, socket, password), socket
+        return _launch(binary, access, home)
     except BrokerUnavailable:
         if not _put_aside(home):
             raise
-    return *_launch(binary, home, socket, password), socket
+    return _launch(binary, access, home)
 
 
 def end_process(pid: int, pid_start: int) -> bool:
@@ -81,22 +88,23 @@ def end_process(pid: int, pid_start: int) -> bool:
     return True
 
 
-def _launch(binary: ServerBinary, home: Path, socket: Path, password: str) -> tuple[int, int]:
-    log = home / "broker.log"
+def command_line(pid: int) -> str:
+    """Return what a process was called with, or calls itself; empty where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _launch(binary: ServerBinary, access: Access, home: Path) -> tuple[int, int]:
+    log = home / LOG
     if log.exists():
-        log.replace(home / "broker.log.old")
+        log.replace(home / f"{LOG}.old")
     conf = home / "broker.conf"
-    text = _CONF.format(socket=socket, password=password, home=home)
+    text = _CONF.format(socket=home / SOCKET, password=access.password, home=home, log=log)
     write_aside(conf, text.encode())
     pid = _spawn([str(binary.path), str(conf)], home)
     start = process_start(pid)
-    access = Access(
-        urls=(f"unix://{socket}",),
-        password=password,
-        generation=0,
-        host=host_name(),
-        boot=boot_id(),
-    )
     _await_answer(access, pid, start, log)
     return pid, start
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .access import Access, access_from, public_url, read_access, write_access
 from .binaries import ServerBinary, find_server
@@ -27,10 +28,13 @@ from .errors import BrokerUnavailable, StorageError
 from .external import external_access
 from .files import read_json, write_json
 from .generation import settle_generation
-from .host import boot_id, host_name, is_alive, runtime_dir
-from .launch import end_process, launch
+from .host import boot_id, host_name, is_alive, process_start, runtime_dir
+from .launch import LOG, SOCKET, command_line, end_process, launch
 from .paths import RegistryPaths
 
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 __all__ = ["ServerBinary", "ensure_server", "find_server", "start_server", "stop_server"]
 
@@ -105,6 +109,7 @@ def _use(paths: RegistryPaths, instance: str, access: Access) -> Access:
         with translated(access):
             check_version(client)
             generation = settle_generation(client, instance, access.generation)
+            access = _with_process(client, access)
     finally:
         client.close()
     settled = replace(access, generation=generation)
@@ -116,20 +121,33 @@ def _use(paths: RegistryPaths, instance: str, access: Access) -> Access:
 def _start(paths: RegistryPaths, instance: str, home: Path, generation: int) -> Access:
     before = read_access(paths) or _kept(home)
     password = before.password if before and not before.external else secrets.token_hex(32)
-    pid, pid_start, socket = launch(find_server(), home, password)
     access = Access(
-        urls=(f"unix://{socket}",),
+        urls=(f"unix://{home / SOCKET}",),
         password=password,
         generation=max(generation, before.generation if before else 0),
         host=host_name(),
         boot=boot_id(),
-        pid=pid,
-        pid_start=pid_start,
-        log=str(home / "broker.log"),
+        log=str(home / LOG),
     )
-    settled = _use(paths, instance, access)
+    binary = find_server()
+    # Before it runs: whoever dies right behind the start leaves a server that the next one can use.
+    write_json(home / "broker.json", asdict(access))
+    pid, pid_start = launch(binary, access)
+    settled = _use(paths, instance, replace(access, pid=pid, pid_start=pid_start))
     write_json(home / "broker.json", asdict(settled))
     return settled
+
+
+def _with_process(client: Redis, access: Access) -> Access:
+    """Return the access with the process that serves it, where the one recorded is gone."""
+    if access.external or is_alive(access.pid, access.pid_start):
+        return access
+    info: Any = client.info("server")
+    pid = int(info["process_id"])
+    if Path(access.log).parent.name not in command_line(pid):  # not the process it is elsewhere
+        return access
+    start = process_start(pid)
+    return replace(access, host=host_name(), boot=boot_id(), pid=pid, pid_start=start)
 
 
 def _check_replaceable(recorded: Access, error: BrokerUnavailable) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from . import errors, pools
     from .ids import JobIds
-    from .registry import Registry, load_registry, make_registry
+    from .registry.whole import Registry, load_registry, make_registry
     from .status import Status
     from .unwrapping import unwrap
 
@@ -30,10 +30,10 @@ _HOMES = {
     "BatchpilotError": "batchpilot_broker.errors",
     "HandBack": "batchpilot_agent.job",
     "JobIds": "batchpilot.ids",
-    "Registry": "batchpilot.registry",
+    "Registry": "batchpilot.registry.whole",
     "Status": "batchpilot.status",
-    "load_registry": "batchpilot.registry",
-    "make_registry": "batchpilot.registry",
+    "load_registry": "batchpilot.registry.whole",
+    "make_registry": "batchpilot.registry.whole",
     "unwrap": "batchpilot.unwrapping",
 }
 _MODULES = ("errors", "pools")

@@ -27,8 +27,9 @@ def objects(values: Sequence[Any]) -> NDArray[np.object_]:
 def column(values: Sequence[Any], index: pd.Index[Any] | None = None) -> pd.Series[Any]:
     """Return values as a Series; None is missing.
 
-    Numbers, booleans, strings, times and numpy's scalars become columns of their type, when they are all of
-    one kind (integers among floats too, while they are exact); everything else stays as it is.
+    Numbers, booleans, strings, times and numpy's scalars become columns of their type, when they
+    are all of one kind (integers among floats too, while they are exact); everything else stays
+    as it is.
     """
     import pandas as pd  # noqa: PLC0415 - slow, and only needed for tables
 

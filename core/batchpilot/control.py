@@ -16,10 +16,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from batchpilot_broker.files import read_json
-from batchpilot_broker.host import host_name, is_alive, process_start
+from batchpilot_broker.host import boot_id, host_name, is_alive, process_start
 from batchpilot_broker.paths import RegistryPaths
 
 from .errors import BatchpilotError, BrokerError, BrokerUnavailable, CoordinatorFailed
@@ -63,13 +63,13 @@ class Nudger:
 
 
 def ensure(paths: RegistryPaths) -> None:
-    """See that a coordinator is in office or coming.
+    """See that a supervisor watches over a coordinator, in office or coming.
 
     Raises:
         BrokerUnavailable: There is no broker and none can be started.
         CoordinatorFailed: The supervisor could not start one.
     """
-    if read_owner(paths).coordinator_alive:
+    if _supervised(paths):
         return
     supervisor = _supervisors.get(paths.root)
     if supervisor is not None:
@@ -77,9 +77,17 @@ def ensure(paths: RegistryPaths) -> None:
         if status is None:
             return
         del _supervisors[paths.root]
-        if status not in (0, SUPERSEDED):
+        if status > 0 and status != SUPERSEDED:  # one that was killed is simply started again
             raise _failure(paths, status)
     _supervisors[paths.root] = _launch_supervisor(paths)
+
+
+def _supervised(paths: RegistryPaths) -> bool:
+    """Tell whether the supervisor that left its name here lives."""
+    record = read_json(paths.logs / "supervisor.json")
+    if record is None:
+        return False
+    return bool(record["boot"] == boot_id() and is_alive(record["pid"], record["pid_start"]))
 
 
 def start(paths: RegistryPaths) -> None:
@@ -131,9 +139,10 @@ def start_broker(paths: RegistryPaths, url: str | None = None) -> None:
     ensure_server(paths, read_owner(paths).instance, url)
 
 
-def run_foreground(paths: RegistryPaths) -> int:
-    """Run supervisor, broker and coordinator in this process's foreground until interrupted."""
-    return subprocess.run(_command(paths), check=False, env=_environment()).returncode
+def run_foreground(paths: RegistryPaths) -> NoReturn:
+    """Become the supervisor, so that Ctrl-C and SIGTERM reach it and nothing comes between."""
+    command = _command(paths)
+    os.execve(command[0], command, _environment())  # noqa: S606 - our own program
 
 
 def coordinator_status(paths: RegistryPaths) -> dict[str, Any]:

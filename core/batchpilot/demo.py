@@ -20,7 +20,7 @@ from batchpilot.demo_jobs import DATA, FOLDS, LEARNERS, TOO_MANY_NEIGHBOURS, acc
 from batchpilot.demo_report import draw, print_table, summarise
 from batchpilot.errors import DefinitionError
 from batchpilot.ids import JobIds
-from batchpilot.registry import Registry, load_registry, make_registry
+from batchpilot.registry.whole import Registry, load_registry, make_registry
 
 
 FOLD_SEEDS = (1, 2, 3, 4, 5)

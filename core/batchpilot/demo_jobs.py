@@ -57,6 +57,7 @@ def accuracy(learner: str, data: str, fold_seed: int, fold: int) -> dict[str, fl
     x, y = _load(data)
     cut = StratifiedKFold(FOLDS, shuffle=True, random_state=fold_seed)
     train, test = list(cut.split(x, y))[fold]
+    print(f"{learner} on {data}: {len(train)} to learn from, {len(test)} to predict")  # noqa: T201 - a job's output is its log
     model = LEARNERS[learner]().fit(x[train], y[train])
     return {"accuracy": float(model.score(x[test], y[test]))}
 

@@ -1,6 +1,7 @@
 """Predicates over parameters: the strings and functions that `find_jobs` takes.
 
-A string is a Python expression of the user's, evaluated in the user's own process, with two changes:
+A string is a Python expression of the user's, evaluated in the user's own process, with two
+changes:
 
 * `&`, `|` and `~` between comparisons mean and, or, not, as in `pandas.query`; so
   `"i == 2 & j == 8"` reads as in a lecture. (For bits, give a function.)
@@ -8,8 +9,9 @@ A string is a Python expression of the user's, evaluated in the user's own proce
   `unknown & False` is False, `unknown | True` is True, and an unknown verdict is no match.
   `x is None` is a test as ever.
 
-Names are parameters first, then the caller's variables, then builtins. An expression is compiled once and
-run over whole pages of jobs; only rows that hold an unknown in a name it uses go the slow way (`unknowns`).
+Names are parameters first, then the caller's variables, then builtins. An expression is compiled
+once and run over whole pages of jobs; only rows that hold an unknown in a name it uses go the
+slow way (`unknowns`).
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ class Predicate:
         verdicts = self._verdicts(rows, ids)
         if not _BOOLS.issuperset(map(type, verdicts)):
             verdicts = [_checked(v, job) for v, job in zip(verdicts, ids.tolist(), strict=True)]
-        return ids[np.array(verdicts, bool)]
+        matching: Ids = ids[np.array(verdicts, bool)]
+        return matching
 
     def _verdicts(self, rows: Rows, ids: Ids) -> list[Any]:
         raise NotImplementedError

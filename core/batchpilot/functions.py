@@ -11,6 +11,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import cloudpickle
+
 from batchpilot_agent.errors import CannotPickle
 from batchpilot_agent.failures import message_of
 

@@ -63,7 +63,8 @@ class Supervisor:
             return 0
         me = os.getpid()
         write_json(
-            self._paths.logs / "supervisor.json", {"pid": me, "pid_start": process_start(me)}
+            self._paths.logs / "supervisor.json",
+            {"pid": me, "pid_start": process_start(me), "boot": boot_id()},
         )
         try:
             return self._supervise()

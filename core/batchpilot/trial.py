@@ -1,7 +1,7 @@
 """Call the function of one job outside of any agent: what `test_job` does.
 
-`python -m batchpilot.trial DIR JOB FD` is the fresh process of `external=True`; it sends what came of
-the job through the pipe FD and leaves stdout and stderr to the job.
+`python -m batchpilot.trial DIR JOB FD` is the fresh process of `external=True`; it sends what
+came of the job through the pipe FD and leaves stdout and stderr to the job.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchpilot.errors import BatchpilotError, DefinitionError, JobFailed
 from batchpilot_agent.epoch import Call, make_call
 from batchpilot_agent.job import Job
 from batchpilot_agent.objects import ObjectStore
@@ -22,8 +23,6 @@ from batchpilot_agent.seeds import kept_generators
 from batchpilot_agent.templates import template_environment
 from batchpilot_agent.values import ResultPickler
 from batchpilot_broker.paths import RegistryPaths
-
-from batchpilot.errors import BatchpilotError, DefinitionError, JobFailed
 
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def _environment() -> dict[str, str]:
 
 def main(words: list[str]) -> int:
     """Run one job and send its result through a pipe; return the exit code."""
-    from batchpilot.registry import load_registry  # noqa: PLC0415 - it imports this module
+    from batchpilot.registry.whole import load_registry  # noqa: PLC0415 - it imports this module
 
     directory, job, fd = words
     with load_registry(directory, writeable=False) as registry:

@@ -16,6 +16,7 @@ from typing import Any
 Row = tuple[Any, ...]
 Step = Callable[[Row], Any]
 Compile = Callable[[ast.expr], Callable[..., Any]]
+Build = Callable[[ast.expr], Step]
 
 _NEVER = frozenset((int, str, bool, bytes, tuple, list, dict, set, frozenset, range))
 
@@ -53,29 +54,52 @@ def kleene(node: ast.expr, compiled: Compile) -> Step:
         compiled: Turns a part of it into a function of a row's values, for plain evaluation.
     """
     build = partial(kleene, compiled=compiled)
-    match node:
-        case ast.BoolOp(op=ast.And()):
-            return partial(_decide, [build(value) for value in node.values], False)
-        case ast.BoolOp():
-            return partial(_decide, [build(value) for value in node.values], True)
-        case ast.UnaryOp(operand=operand):
-            return partial(_strict, _UNARY[type(node.op)], [build(operand)])
-        case ast.BinOp(left=left, right=right):
-            return partial(_strict, _BINARY[type(node.op)], [build(left), build(right)])
-        case ast.Compare():
-            return _comparison(node, build)
-        case ast.IfExp(test=test, body=body, orelse=orelse):
-            return partial(_choose, build(test), build(body), build(orelse))
-        case ast.Attribute(value=value, attr=attr):
-            return partial(_attribute, build(value), attr)
-        case ast.Subscript(value=value, slice=index):
-            return partial(_strict, operator.getitem, [build(value), build(index)])
-        case ast.Call(func=ast.Attribute()):
-            return _method(node, build, compiled)
-        case ast.Call():
-            return partial(_native, compiled(node), forgiving=True)
-        case _:
-            return partial(_native, compiled(node), forgiving=False)
+    return _STEPS.get(type(node), _plain)(node, build, compiled)
+
+
+def _bool(node: Any, build: Build, _: Compile) -> Step:
+    decisive = isinstance(node.op, ast.Or)
+    return partial(_decide, [build(value) for value in node.values], decisive)
+
+
+def _unary(node: Any, build: Build, _: Compile) -> Step:
+    return partial(_strict, _UNARY[type(node.op)], [build(node.operand)])
+
+
+def _binary(node: Any, build: Build, _: Compile) -> Step:
+    return partial(_strict, _BINARY[type(node.op)], [build(node.left), build(node.right)])
+
+
+def _comparison(node: Any, build: Build, _: Compile) -> Step:
+    operands = [build(operand) for operand in (node.left, *node.comparators)]
+    links: list[Step] = [
+        partial(_IDENTITY.get(type(op), _strict_link), _COMPARE[type(op)], left, right)
+        for op, left, right in zip(node.ops, operands, operands[1:], strict=False)
+    ]
+    return links[0] if len(links) == 1 else partial(_decide, links, False)
+
+
+def _either(node: Any, build: Build, _: Compile) -> Step:
+    return partial(_choose, build(node.test), build(node.body), build(node.orelse))
+
+
+def _attribute(node: Any, build: Build, _: Compile) -> Step:
+    return partial(_attribute_of, build(node.value), node.attr)
+
+
+def _element(node: Any, build: Build, _: Compile) -> Step:
+    return partial(_strict, operator.getitem, [build(node.value), build(node.slice)])
+
+
+def _call(node: Any, build: Build, compiled: Compile) -> Step:
+    plain = partial(_native, compiled(node), forgiving=True)
+    if isinstance(node.func, ast.Attribute):
+        return partial(_method_of, build(node.func.value), plain)
+    return plain
+
+
+def _plain(node: ast.expr, _: Build, compiled: Compile) -> Step:
+    return partial(_native, compiled(node), forgiving=False)
 
 
 def _decide(steps: Sequence[Step], decisive: bool, row: Row) -> Any:
@@ -97,15 +121,6 @@ def _strict(operation: Callable[..., Any], steps: Sequence[Step], row: Row) -> A
     return None if any(map(is_unknown, values)) else operation(*values)
 
 
-def _comparison(node: ast.Compare, build: Callable[[ast.expr], Step]) -> Step:
-    operands = [build(operand) for operand in (node.left, *node.comparators)]
-    links: list[Step] = [
-        partial(_IDENTITY.get(type(op), _strict_link), _COMPARE[type(op)], left, right)
-        for op, left, right in zip(node.ops, operands, operands[1:], strict=False)
-    ]
-    return links[0] if len(links) == 1 else partial(_decide, links, False)
-
-
 def _strict_link(operation: Callable[..., Any], left: Step, right: Step, row: Row) -> Any:
     return _strict(operation, (left, right), row)
 
@@ -121,20 +136,14 @@ def _choose(test: Step, body: Step, orelse: Step, row: Row) -> Any:
     return body(row) if chosen else orelse(row)
 
 
-def _attribute(step: Step, name: str, row: Row) -> Any:
+def _attribute_of(step: Step, name: str, row: Row) -> Any:
     value = step(row)
     return None if is_unknown(value) else getattr(value, name)
 
 
-def _method(node: ast.Call, build: Callable[[ast.expr], Step], compiled: Compile) -> Step:
-    """Return a call of an attribute, unknown where its owner is (an unknown has no methods)."""
-    assert isinstance(node.func, ast.Attribute)  # noqa: S101 - chosen by the caller's pattern
-    owner, call = build(node.func.value), compiled(node)
-
-    def step(row: Row) -> Any:
-        return None if is_unknown(owner(row)) else _native(call, row, forgiving=True)
-
-    return step
+def _method_of(owner: Step, call: Step, row: Row) -> Any:
+    """Call a method; an unknown has none."""
+    return None if is_unknown(owner(row)) else call(row)
 
 
 def _native(function: Callable[..., Any], row: Row, *, forgiving: bool) -> Any:
@@ -197,4 +206,14 @@ _BINARY: dict[type[ast.operator], Callable[..., Any]] = {
     ast.BitOr: operator.or_,
     ast.BitXor: operator.xor,
     ast.BitAnd: operator.and_,
+}
+_STEPS: dict[type[ast.expr], Callable[[Any, Build, Compile], Step]] = {
+    ast.BoolOp: _bool,
+    ast.UnaryOp: _unary,
+    ast.BinOp: _binary,
+    ast.Compare: _comparison,
+    ast.IfExp: _either,
+    ast.Attribute: _attribute,
+    ast.Subscript: _element,
+    ast.Call: _call,
 }

@@ -22,18 +22,20 @@ def unwrap(
 ) -> pd.DataFrame:
     """Return a table in which wrapped columns are replaced by columns of their elements.
 
-    Named elements (dicts, Series, tables of one row) give columns of their names, unnamed ones (lists, tuples,
-    arrays, scalars) `<column>.1`, `<column>.2`, …. What a row lacks is missing there; elements that are
-    no scalars stay whole, for a second call to spread. New columns come after the others.
+    Named elements (dicts, Series, tables of one row) give columns of their names, unnamed ones
+    (lists, tuples, arrays, scalars) `<column>.1`, `<column>.2`, …. What a row lacks is missing
+    there; elements that are no scalars stay whole, for a second call to spread. New columns come
+    after the others.
 
     Args:
         df: The table.
-        cols: The columns, by default those that hold a dict, list, tuple, array, Series or table. Named columns may
-            hold scalars too, and one that holds nothing at all is dropped.
+        cols: The columns, by default those that hold a dict, list, tuple, array, Series or table.
+            Named columns may hold scalars too, and one that holds nothing at all is dropped.
         sep: Put the column's name and this in front of each element's name.
 
     Raises:
-        DefinitionError: A named column cannot be spread, two columns would get one name, or a row would become several.
+        DefinitionError: A named column cannot be spread, two columns would get one name, or a row
+            would become several.
 
     Example:
         >>> unwrap(reg.get_job_pars())
@@ -52,7 +54,8 @@ def unwrap(
     _refuse_clash(names)
     if not parts:
         return pd.DataFrame(index=df.index)
-    return pd.concat(parts, axis=1, keys=names)
+    table: pd.DataFrame = pd.concat(parts, axis=1, keys=names)
+    return table
 
 
 def _chosen(df: pd.DataFrame, cols: str | Sequence[str] | None) -> list[str]:

@@ -129,6 +129,12 @@ class Place:
         return runtime_dir(self.instance)
 
 
+def clear(instance: str) -> None:
+    home = runtime_dir(instance)
+    shutil.rmtree(home)
+    home.with_suffix(".lock").unlink(missing_ok=True)
+
+
 def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -165,6 +171,7 @@ def bench(tmp_path: Path, server: Access) -> Iterator[Bench]:
     with bench.ends, closing(client):
         yield bench
         wipe(client, instance)
+    clear(instance)
 
 
 @pytest.fixture
@@ -182,13 +189,12 @@ def place(
     unnamed: None,  # noqa: ARG001 - a fixture cannot ask for another in another way
 ) -> Iterator[Place]:
     """For tests that start, break and end a broker of their own."""
-    place = Place(new_registry(tmp_path / "registry"), f"test{secrets.token_hex(6)}")
+    place = Place(new_registry(tmp_path / "place"), f"test{secrets.token_hex(6)}")
     yield place
-    home, access = place.home, read_access(place.paths)
+    access = read_access(place.paths)
     if access is not None:
         stop_server(place.paths, access, discard=True)
-    shutil.rmtree(home, ignore_errors=True)
-    home.with_suffix(".lock").unlink(missing_ok=True)
+    clear(place.instance)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,11 @@ import pytest
 from batchpilot_broker.access import Access, read_access
 from batchpilot_broker.errors import BrokerRefused, BrokerUnavailable
 from batchpilot_broker.host import is_alive
-from batchpilot_broker.paths import RegistryPaths
 from batchpilot_broker.server import ensure_server, stop_server
 
 
 if TYPE_CHECKING:
-    from tests.broker.conftest import Place
+    from tests.broker.conftest import Bench, Place
 
 
 @pytest.fixture
@@ -120,9 +118,8 @@ def test_what_is_no_address_is_told(place: Place, url: str) -> None:
 
 
 @pytest.mark.usefixtures("named")
-def test_two_registries_share_one_broker(place: Place, tmp_path: Path) -> None:
-    other = RegistryPaths(tmp_path)
+def test_two_registries_share_one_broker(place: Place, bench: Bench) -> None:
     first = ensure_server(place.paths, place.instance)
-    second = ensure_server(other, f"test{secrets.token_hex(6)}")
+    second = ensure_server(bench.paths, bench.instance)
 
     assert (first.urls, first.generation) == (second.urls, second.generation)

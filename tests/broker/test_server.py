@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -98,6 +99,15 @@ def test_a_server_is_found_again_without_the_registrys_record(place: Place) -> N
 
     assert ensure_server(place.paths, place.instance) == first
     assert read_access(place.paths) == first
+
+
+def test_a_server_whose_start_was_cut_short_is_taken_over(place: Place) -> None:
+    access = ensure_server(place.paths, place.instance)
+    place.paths.broker.unlink()
+    record = json.loads((place.home / "broker.json").read_text())
+    (place.home / "broker.json").write_text(json.dumps({**record, "pid": 0, "pid_start": 0}))
+
+    assert ensure_server(place.paths, place.instance) == access
 
 
 def test_a_killed_server_comes_back_with_its_data_and_generation(
@@ -242,7 +252,7 @@ def script_that_says(path: Path, words: str) -> Path:
     return path
 
 
-def test_where_there_is_no_server_the_remedies_are_listed(tmp_path: Path) -> None:
+def test_where_there_is_no_server_the_remedies_are_listed(place: Place, tmp_path: Path) -> None:
     # -I -S: no site-packages, so the wheel is not there either.
     code = f"""
 import sys
@@ -252,13 +262,13 @@ from batchpilot_broker.errors import BatchpilotError
 from batchpilot_broker.paths import RegistryPaths
 from batchpilot_broker.server import ensure_server
 try:
-    ensure_server(RegistryPaths(Path(sys.argv[1])), "test-none")
+    ensure_server(RegistryPaths(Path(sys.argv[1])), sys.argv[2])
 except BatchpilotError as error:
     print(error)
     sys.exit(error.exit_code)
 """
     told = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, str(tmp_path)],
+        [sys.executable, "-I", "-S", "-c", code, str(tmp_path), place.instance],
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,

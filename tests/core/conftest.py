@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import msgpack
 import numpy as np
 import pytest
 
-import cloudpickle
-from batchpilot.registry import Registry, make_registry
+from batchpilot.registry.whole import Registry, make_registry
 from batchpilot.store.pages import State
 from batchpilot_broker.frames import LOG, NO_PART, ROW, Kind, pack_frame, pack_row
 from batchpilot_broker.nouns import Outcome, Reason

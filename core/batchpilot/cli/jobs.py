@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from batchpilot.ids import JobIds, parse_selector
-from batchpilot.registry import Registry
+from batchpilot.registry.whole import Registry
 
 from .lazy import Command
 from .output import plain, print_document, print_table
@@ -51,14 +52,11 @@ def _records(registry: Registry, ids: JobIds) -> list[dict[str, Any]]:
     """Return what is told of jobs, as the JSON has it."""
     states = {job: state for state in STATES for job in ids & parse_selector(f"@{state}", registry)}
     why = dict(failures(registry, among=ids))
-    table = registry.get_job_table(ids)
-    return [
-        _record(row, states[row["job_id"]], why.get(row["job_id"]))
-        for row in table.to_dict("records")
-    ]
+    rows = registry.get_job_table(ids).to_dict("records")
+    return [_record(row, states[row["job_id"]], why.get(row["job_id"])) for row in rows]
 
 
-def _record(row: dict[str, Any], state: str, why: str | None) -> dict[str, Any]:
+def _record(row: Mapping[Any, Any], state: str, why: str | None) -> dict[str, Any]:
     return {
         "job_id": row["job_id"],
         "state": state,

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
+import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -66,8 +67,12 @@ def print_table(
     headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = ()
 ) -> None:
     """Print a table on stdout."""
+    fancy = is_fancy(sys.stdout)
     out = console()
-    out.print(make_table(headers, rows, right=right, fancy=is_fancy(sys.stdout)))
+    with out.capture() as captured:
+        out.print(make_table(headers, rows, right=right, fancy=fancy))
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip(), color=fancy)
 
 
 def print_document(**fields: Any) -> None:

@@ -11,7 +11,7 @@ import click
 
 from batchpilot.errors import StorageError
 from batchpilot.ids import JobIds
-from batchpilot.registry import Registry
+from batchpilot.registry.whole import Registry
 
 from .lazy import Command
 from .output import plain, print_document, print_table, to_json
@@ -43,6 +43,9 @@ def results(target: Target, output: Path | None, as_json: bool) -> None:
 
 
 def _show(registry: Registry, ids: JobIds) -> None:
+    if not ids:
+        click.echo("No job is done yet.", err=True)
+        return
     frame = registry.results_frame(ids[:LIMIT])
     rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
     print_table(list(map(str, frame.columns)), rows, right=("job_id",))

@@ -11,7 +11,7 @@ from typing import Any
 from batchpilot import control
 from batchpilot.ids import JobIds
 from batchpilot.pace import recent_pace
-from batchpilot.registry import Registry
+from batchpilot.registry.whole import Registry
 from batchpilot.status import Status
 
 from .grouping import Group, group_failures

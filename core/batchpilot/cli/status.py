@@ -8,7 +8,7 @@ import time
 import click
 from rich.live import Live
 
-from batchpilot.registry import Registry
+from batchpilot.registry.whole import Registry
 
 from .lazy import Command
 from .output import console, is_fancy, print_document

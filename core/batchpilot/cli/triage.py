@@ -7,7 +7,7 @@ import time
 import click
 
 from batchpilot.errors import LogMissing
-from batchpilot.registry import Registry
+from batchpilot.registry.whole import Registry
 
 from .grouping import Group, group_failures, short_ids
 from .lazy import Command

@@ -1,7 +1,7 @@
 """Audit: every 30 s, feed again what was fed but is neither queued nor leased.
 
 That is what a stranger's `rq empty` or FLUSHALL leaves, or a crash between the commit of a chunk
-and its enqueueing. After the broker has lost its data all queued chunks are fed again at once;
+and its enqueueing. After the broker has lost its data all queued chunks are fed again a second later;
 leased ones when their agents have had the time to announce them.
 """
 
@@ -16,6 +16,7 @@ from .happenings import JobsRequeued
 EVERY = 30.0
 YOUNGEST = 5.0
 ANNOUNCEMENT = 12.0
+REOPENING = 1.0
 
 
 class Auditor:
@@ -34,24 +35,14 @@ class Auditor:
         """Audit when it is time; return the number of jobs to be fed again."""
         if now < self._next:
             return 0
-        self._next = now + EVERY
-        return self.audit(now)
+        announcing = now < self._wait_for_hellos
+        self._next = self._wait_for_hellos if announcing else now + EVERY
+        return self.audit(now, youngest=0.0 if announcing else YOUNGEST)
 
-    def after_loss(self, now: float) -> int:
-        """Audit at once and again when the agents have announced what they hold."""
+    def after_loss(self, now: float) -> None:
+        """Audit soon, and again when all agents have had the time to announce what they hold."""
         self._wait_for_hellos = now + ANNOUNCEMENT
-        self._next = self._wait_for_hellos
-        return self.audit(now, youngest=0.0)
-
-    def hello(self, agent: str, held: list[int]) -> None:
-        """Write down again the leases of an agent that announces what it holds."""
-        with self._desk.db.read() as tx:
-            mine = {row[0] for row in tx.all("all_chunks") if row[5] in ("", agent)}
-        kept = [chunk for chunk in held if chunk in mine]
-        self._desk.broker.lease(agent, kept)
-        with self._desk.db.write() as tx:
-            for chunk in kept:
-                tx.execute("give_chunk", agent, chunk, agent)
+        self._next = now + REOPENING
 
     def audit(self, now: float, *, youngest: float = YOUNGEST) -> int:
         """Queue again the jobs of chunks that are nowhere."""

@@ -15,6 +15,7 @@ import numpy as np
 from batchpilot.store.database import Transaction
 from batchpilot.store.pages import Ids, State, pack_ranges, ranges_of, unpack_ranges
 from batchpilot.store.params import ParsReader
+from batchpilot_broker.frames import Kind
 from batchpilot_broker.nouns import Chunk, Isolation, ResourceClass
 
 from .desk import Desk
@@ -175,6 +176,8 @@ class Feeder:
         number = tx.execute(
             "add_chunk", class_id, submission, attempt, pack_ranges(ids), len(ids), now
         ).lastrowid
+        ranges = ranges_of(ids).tolist()
+        self._desk.write_note(Kind.FED, [number, ranges, attempt])
         epoch, shown = self._submission(tx, submission)
         offsets, pars = self._pars.slice(tx, ids)
         resources = self._classes[class_id]
@@ -183,7 +186,7 @@ class Feeder:
             class_id=class_id,
             epoch=epoch,
             attempt=attempt,
-            ranges=tuple((a, b) for a, b in ranges_of(ids).tolist()),
+            ranges=tuple((first, last) for first, last in ranges),
             offsets=offsets,
             pars=pars,
             budget=self._sizer.budget(class_id, len(ids), slots),

@@ -53,7 +53,7 @@ class Coordinator:
         self._stopping = False
         self._busy_until = 0.0
         self._next_survey = 0.0
-        self._seen_generation: int | None = None
+        self._seen_generation = 0
 
     def stop(self) -> None:
         """Leave after the current round."""
@@ -114,7 +114,7 @@ class Coordinator:
         self.judge.start()
         self.judge.tick(now)
         self.auditor.audit(now, youngest=0.0)
-        self._seen_generation = self._desk.broker.generation()
+        self._seen_generation = self._desk.broker.settle_generation(0)
         self.measurer.tick(now)
 
     def _round_or_reconnect(self) -> None:
@@ -170,7 +170,6 @@ class Coordinator:
             if isinstance(event, Report):
                 continue
             if event["kind"] == "hello":
-                self.auditor.hello(event["agent"], event.get("held", []))
                 self._next_survey = 0.0
             elif event["kind"] == "bye":
                 self.applier.read_tails([f"{event['agent']}.results"])
@@ -207,7 +206,7 @@ class Coordinator:
         self._come_back(time.time())
 
     def _come_back(self, now: float) -> None:
-        generation = self._desk.broker.generation()
+        generation = self._desk.broker.settle_generation(self._seen_generation)
         self.judge.restart_watch()
         if generation != self._seen_generation:
             self._seen_generation = generation

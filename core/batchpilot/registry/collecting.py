@@ -1,7 +1,7 @@
 """Collect results: one, folded, as a list, as a table, or one after the other in constant memory.
 
-Results come from the segments, no server is needed. A result whose classes cannot be imported in this process is
-an error of that result alone.
+Results come from the segments, no server is needed. A result whose classes cannot be imported in
+this process is an error of that result alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchpilot.columns import column
+from batchpilot.columns import column, objects
 from batchpilot.errors import DefinitionError, JobFailed, JobNotDone, ResultUnreadable
 from batchpilot.store.database import Transaction
 from batchpilot.store.outcomes import Ends, locate, segment_names
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 _BLOCK = 16_384
 _BLOCK_BYTES = 64 << 20
 _REQUIRED: Any = object()
-
-Parts = list[tuple[Ids, list[bytes]]]
 
 
 class Collecting(Tabulating):
@@ -86,7 +84,8 @@ class Collecting(Tabulating):
         """Fold results from the left: `fun(fun(init, first), second)` and so on.
 
         Args:
-            fun: Called with what was folded so far and a result; a parameter called `job` receives the Job.
+            fun: Called with what was folded so far and a result; a parameter called `job`
+                receives the Job.
             ids: Jobs in the order wanted, by default all that are done.
             init: What to begin with; None begins with the first result.
             **more_args: Passed to `fun` by name.
@@ -137,18 +136,19 @@ class Collecting(Tabulating):
         missing_val: Any = _REQUIRED,
         **more_args: Any,
     ) -> pd.DataFrame:
-        """Return the columns `job_id result`, sorted by `job_id`; arguments as `reduce_results_list`."""
+        """Return `job_id result`, sorted by `job_id`; arguments as `reduce_results_list`."""
         import pandas as pd  # noqa: PLC0415 - slow, and only needed for tables
 
         chosen, results = self._listed(ids, fun, missing_val, more_args, keep_order=False)
         return pd.DataFrame({"job_id": chosen, "result": column(results)})
 
-    def results_frame(self, ids: Any = None, unwrap: bool = True) -> pd.DataFrame:  # noqa: FBT001, FBT002 - the name and default of the public page
+    def results_frame(self, ids: Any = None, unwrap: bool = True) -> pd.DataFrame:
         """Return parameters and results in one tidy table, a row a job.
 
         Args:
             ids: Jobs, by default all that are done.
-            unwrap: Give each parameter, and each element of results that are dicts or lists, its own column.
+            unwrap: Give each parameter, and each element of results that are dicts or lists, its
+                own column.
 
         Raises:
             DefinitionError: An element of the results has the name of a parameter.
@@ -245,19 +245,18 @@ class Collecting(Tabulating):
 def _read(
     records: Records, ids: Ids, ends: Ends, names: dict[int, str]
 ) -> Iterator[tuple[Ids, list[bytes]]]:
-    """Yield the bodies of jobs in their order, in parts of bounded size, each read front to back."""
+    """Yield the bodies of jobs in their order, in parts of bounded size read front to back."""
     total = np.cumsum(ends["size"].astype(np.int64))
     cuts = np.flatnonzero(np.diff(total // _BLOCK_BYTES)) + 1
     for where in np.split(np.arange(len(ids)), cuts):
-        order = where[np.lexsort((ends["pos"][where], ends["segment"][where]))]
-        bodies = [b""] * len(where)
-        fields = (ends[name][order].tolist() for name in ("segment", "pos", "size"))
-        first = int(where[0]) if len(where) else 0
-        for at, job, segment, pos, size in zip(
-            (order - first).tolist(), ids[order].tolist(), *fields, strict=True
-        ):
-            bodies[at] = bytes(records.body(names[segment], job, pos, size))
-        yield ids[where], bodies
+        bodies = np.empty(len(where), np.object_)
+        part = ends[where]
+        for segment in np.unique(part["segment"]).tolist():
+            mine = np.flatnonzero(part["segment"] == segment)
+            mine = mine[np.argsort(part["pos"][mine])]
+            places = (part[name][mine].tolist() for name in ("job", "pos", "size"))
+            bodies[mine] = objects(records.bodies(names[segment], *places))
+        yield ids[where], bodies.tolist()
 
 
 def _loaded(job: int, body: bytes | memoryview) -> Any:

@@ -12,8 +12,8 @@ import msgpack
 import numpy as np
 
 from batchpilot.epochs import Definition
-from batchpilot.functions import JOB, Parameters, describe_function, pickle_function, pickle_value
 from batchpilot.errors import DefinitionError
+from batchpilot.functions import JOB, Parameters, describe_function, pickle_function, pickle_value
 from batchpilot.ids import JobIds
 from batchpilot.store.database import Transaction
 from batchpilot.store.pages import State

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import msgpack
 
@@ -74,7 +74,7 @@ class Failures:
 
 
 def _failure(outcome: int, reason: int, body: memoryview) -> Failure:
-    said = msgpack.unpackb(body) if len(body) else ""
+    said: Any = msgpack.unpackb(body) if len(body) else ""
     if outcome == Outcome.ERROR:
         kind, message, traceback = said
         return Failure(type=kind, message=message, traceback=traceback)

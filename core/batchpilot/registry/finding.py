@@ -16,7 +16,7 @@ from batchpilot.status import Status
 from batchpilot.store.pages import Ids, State
 from batchpilot.store.rows import ParameterRows
 
-from .selecting import NOT_DONE, QUEUED, STARTED, SUBMITTED, Selecting, count, members
+from .selecting import NOT_DONE, QUEUED, STARTED, SUBMITTED, Selecting, count, members, merged
 
 
 class Finding(Selecting):
@@ -59,9 +59,10 @@ class Finding(Selecting):
         """Find jobs by their parameters.
 
         Args:
-            expr: A Python expression over the parameters, evaluated in this process, or a function of them. `&`, `|` and `~`
-                between comparisons mean and, or, not; names that are no parameters are the caller's variables. An
-                unknown value (None, NaN) is no match. None finds all.
+            expr: A Python expression over the parameters, evaluated in this process, or a
+                function of them. `&`, `|` and `~` between comparisons mean and, or, not; names
+                that are no parameters are the caller's variables. An unknown value (None, NaN) is
+                no match. None finds all.
             ids: Jobs to look at, by default all.
 
         Raises:
@@ -141,7 +142,7 @@ class Finding(Selecting):
             states = self._states(tx)
             found = members(states, wanted)
             if began:
-                found = np.union1d(found, self._began(tx, states))
+                found = merged(found, self._began(tx, states))
         if ids is None:
             return JobIds.trusted(found)
         chosen = coerce_ids(ids, states=states)

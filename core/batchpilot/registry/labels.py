@@ -27,7 +27,7 @@ _TAG = re.compile(r"[A-Za-z0-9_.]+")
 class Labelling(Selecting):
     """Give names and tags to jobs."""
 
-    def set_job_names(self, ids: Any, names: str | None | Sequence[str | None]) -> None:
+    def set_job_names(self, ids: Any, names: str | Sequence[str | None] | None) -> None:
         """Name jobs; a name goes to the job script, and None takes one away.
 
         Args:
@@ -133,9 +133,10 @@ def checked_tags(tags: str | Iterable[str]) -> list[str]:
     """Return tags as a list.
 
     Raises:
-        DefinitionError: One holds other characters than letters, digits, `_` and `.`, or there is none.
+        DefinitionError: One holds other characters than letters, digits, `_` and `.`, or there is
+            none.
     """
-    names = [tags] if isinstance(tags, str) else list(tags)
+    names: list[Any] = [tags] if isinstance(tags, str) else list(tags)
     bad = [name for name in names if not isinstance(name, str) or not _TAG.fullmatch(name)]
     if bad or not names:
         raise DefinitionError(

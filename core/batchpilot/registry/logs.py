@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LOGGED = (State.RUNNING, State.DONE, State.ERROR, State.EXPIRED)
+_BLOCK = 8192
 _FAILED = (State.ERROR, State.EXPIRED)
 
 
@@ -42,7 +43,7 @@ class Logging(Selecting):
             LogMissing: It has not started.
 
         Example:
-            >>> print(*reg.get_log(3), sep="\\n")
+            >>> print(*reg.get_log(3))
         """
         with self._db.read() as tx:
             job = self._one(tx, id)
@@ -74,8 +75,8 @@ class Logging(Selecting):
         self,
         pattern: str,
         ids: Any = None,
-        ignore_case: bool = False,  # noqa: FBT001, FBT002 - the names and defaults of the public page
-        fixed: bool = False,  # noqa: FBT001, FBT002 - as above
+        ignore_case: bool = False,
+        fixed: bool = False,
     ) -> pd.DataFrame:
         """Search logs line by line.
 
@@ -102,7 +103,7 @@ class Logging(Selecting):
             chosen = self._chosen(tx, ids, _LOGGED)
             chosen = chosen[np.isin(self._states_of(tx, chosen), _LOGGED)]
             with _Reader(self, tx) as reader:
-                for block in np.array_split(chosen, len(chosen) // 1024 + 1):
+                for block in np.array_split(chosen, len(chosen) // _BLOCK + 1):
                     for job, lines in zip(block.tolist(), reader.lines(block), strict=True):
                         matches = [line for line in lines if search(line)]
                         if matches:
@@ -125,7 +126,7 @@ class _Reader:
         self._failures = Failures(registry.paths, registry._db)  # noqa: SLF001 - as above
         self._names = segment_names(tx)
 
-    def __enter__(self) -> _Reader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -159,7 +160,7 @@ class _Reader:
 
 
 def _lines(output: bytes) -> list[str]:
-    """Return lines of output; bytes that are no UTF-8 become U+FFFD, lone "\\r" stay in their line."""
+    """Return lines of output; bytes that are no UTF-8 become U+FFFD."""
     if not output:
         return []
     lines = output.decode(errors="replace").removesuffix("\n").split("\n")
@@ -167,7 +168,7 @@ def _lines(output: bytes) -> list[str]:
 
 
 def _searcher(pattern: str, *, ignore_case: bool, fixed: bool) -> Callable[[str], Any]:
-    if not isinstance(pattern, str) or not pattern:
+    if not pattern:
         raise DefinitionError("the pattern is empty", remedy="give what to search for")
     try:
         return re.compile(

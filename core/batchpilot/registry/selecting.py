@@ -93,6 +93,11 @@ def members(states: States, wanted: tuple[State, ...]) -> Ids:
     return np.flatnonzero(table[states]) + 1
 
 
+def merged(ids: Ids, others: Ids) -> Ids:
+    """Return sorted ids and others, none of them in both, sorted."""
+    return np.sort(np.concatenate((ids, others)), kind="stable") if len(others) else ids
+
+
 def count(states: States) -> dict[State, int]:
     """Return how many jobs are in each state."""
     counts: list[int] = np.bincount(states, minlength=len(State)).tolist()

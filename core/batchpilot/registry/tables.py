@@ -1,8 +1,9 @@
 """Tables of jobs: one row a job, sorted by `job_id`, the columns of batchtools with `_` for `.`.
 
-Three columns are named after things that batchpilot does not have, and hold what is nearest: `batch_id` is the agent that ran
-the job, `log_file` the log segment with its output, `job_hash` the beginning of the hash of the code it was submitted with. Times are
-UTC; what has not happened is missing.
+Three columns are named after things that batchpilot does not have, and hold what is nearest:
+`batch_id` is the agent that ran the job, `log_file` the log segment with its output, `job_hash`
+the beginning of the hash of the code it was submitted with. Times are UTC; what has not happened
+is missing.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Tabulating(Selecting):
     def get_job_table(self, ids: Any = None) -> pd.DataFrame:
         """Return all that is known of jobs in one table.
 
-        The columns are those of `get_job_status`, then of `get_job_pars`, `get_job_resources` and `get_job_tags`.
+        The columns are those of `get_job_status`, then of `get_job_pars`, `get_job_resources` and
+        `get_job_tags`.
 
         Args:
             ids: Jobs, by default all.
@@ -50,8 +52,11 @@ class Tabulating(Selecting):
         return self._table(ids, self._status_columns, self._pars_columns, _resources, _tags)
 
     def get_job_status(self, ids: Any = None) -> pd.DataFrame:
-        """Return `job_id submitted started done error mem_used batch_id log_file job_hash job_name
-        time_queued time_running`."""
+        """Return what has become of jobs, and when.
+
+        The columns are `job_id submitted started done error mem_used batch_id log_file job_hash
+        job_name time_queued time_running`.
+        """
         return self._table(ids, self._status_columns)
 
     def get_job_pars(self, ids: Any = None) -> pd.DataFrame:
@@ -71,7 +76,8 @@ class Tabulating(Selecting):
     ) -> pd.DataFrame:
         """Return `job_id terminated error message` of jobs.
 
-        For an expired job `message` is the reason, while `error` stays False: its function did not raise.
+        For an expired job `message` is the reason, while `error` stays False: its function did
+        not raise.
 
         Args:
             ids: Jobs, by default those whose function raised.

@@ -16,12 +16,13 @@ class Testing(Submitting, Selecting):
 
     __test__ = False  # pytest: a name for users, no tests
 
-    def test_job(self, id: Any, external: bool = False) -> Any:  # noqa: A002, FBT001, FBT002 - the names and default of the public page
+    def test_job(self, id: Any, external: bool = False) -> Any:  # noqa: A002, PT028 - the names and default of the public page
         """Run one job and return its result; the registry is not changed.
 
-        It runs in the registry's work_dir with the job's seeds; the session's own random numbers go on afterwards as if nothing
-        had run. An exception arrives here with its traceback, so a debugger can be used. In this process the hash
-        seed and the thread counts are the session's own, which an agent's job has fixed: `external` fixes them too.
+        It runs in the registry's work_dir with the job's seeds; the session's own random numbers
+        go on afterwards as if nothing had run. An exception arrives here with its traceback, so a
+        debugger can be used. In this process the hash seed and the thread counts are the
+        session's own, which an agent's job has fixed: `external` fixes them too.
 
         Args:
             id: The job.

@@ -1,7 +1,7 @@
 """Wait until jobs have ended, watching the registry alone: whoever writes to it, the wait sees it.
 
-SQLite tells in microseconds whether anything was written, so a wait looks every 2 ms while things happen and every
-50 ms when they do not, and counts only after a change.
+SQLite tells in microseconds whether anything was written, so a wait looks every 2 ms while things
+happen and every 50 ms when they do not, and counts only after a change.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ class _Waited:
 class Waiting(Submitting, Selecting):
     """Wait for jobs."""
 
-    def wait_for_jobs(  # noqa: PLR0913, PLR0917 - the names and order of the public page
+    def wait_for_jobs(
         self,
         ids: Any = None,
         timeout: float | None = None,
-        stop_on_error: bool = False,  # noqa: FBT001, FBT002 - the names of the public page
-        stop_on_expire: bool = False,  # noqa: FBT001, FBT002 - as above
-        progress: bool = True,  # noqa: FBT001, FBT002 - as above
+        stop_on_error: bool = False,
+        stop_on_expire: bool = False,
+        progress: bool = True,
     ) -> bool:
         """Wait until jobs have ended; starts a coordinator if none runs.
 
@@ -120,7 +120,8 @@ class Waiting(Submitting, Selecting):
             unsubmitted = self._states_of(tx, chosen) == State.DEFINED
         if unsubmitted.any():
             warn("Cannot wait for unsubmitted jobs. Removing from ids.")
-        return chosen[~unsubmitted]
+        waited: Ids = chosen[~unsubmitted]
+        return waited
 
     def _looks(self, ids: Ids, bar: Progress) -> Iterator[_Waited]:
         """Yield how far the jobs are at every look; their states are read again after a change."""

@@ -184,13 +184,13 @@ def _signed(log_pos: int) -> int:
 def revoke(tx: Transaction, ids: Ids) -> None:
     """Forget what became of jobs: no record of an attempt made so far counts any more.
 
-    What runs or waits at the agents is ended by the coordinator, told by rows of `cancel`.
+    The coordinator, told by rows of `cancel`, ends what runs or waits at the agents and writes a
+    tombstone into its segment, so that not even `repair` brings the old records back.
     """
     attempt = tx.pages.take("attempt", ids)
     states = tx.pages.take("state", ids)
-    out = (states == State.FED) | (states == State.RUNNING)
-    for value in np.unique(attempt[out]).tolist():
-        tx.execute("add_cancel", pack_ranges(ids[out & (attempt == value)]), value)
+    for value in np.unique(attempt[attempt > 0]).tolist():
+        tx.execute("add_cancel", pack_ranges(ids[attempt == value]), value)
     _stop_running(tx, ids[states == State.RUNNING])
     tx.pages.put("floor", ids, attempt)
     tx.pages.put("state", ids, State.DEFINED)

@@ -37,10 +37,9 @@ def locate(tx: Transaction, ids: Ids) -> Ends:
         job = rows["job"].astype(np.int64)
         place = order[np.minimum(np.searchsorted(ids, job, sorter=order), len(ids) - 1)]
         mine = (ids[place] == job) & (numbers[place] == number)
-        place, rows, segment = place[mine], rows[mine], segment[mine]
         for field in ROW_DTYPE.names or ():
-            ends[field][place] = rows[field]
-        ends["segment"][place] = segment
+            ends[field][place[mine]] = rows[field][mine]
+        ends["segment"][place[mine]] = segment[mine]
     return ends
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import cloudpickle
 import msgpack
 import pytest
+
 from batchpilot.epochs import Definition, describe_function, pickle_function, store_epoch
 from batchpilot_agent.channel import LENGTH, pack_message
 from batchpilot_agent.objects import ObjectStore
@@ -180,9 +181,7 @@ class Template:
 
     def fork(self, number: int = 0) -> SlotProcess:
         serial = next(self.agent.serials)
-        WORDS.pack_into(
-            self.agent.words, number * WORDS_SIZE, 0, 0, 0.0, NO_LIMIT, 0, 0, 0, 0
-        )
+        WORDS.pack_into(self.agent.words, number * WORDS_SIZE, 0, 0, 0.0, NO_LIMIT, 0, 0, 0, 0)
         ours, theirs = socket.socketpair()
         packet = msgpack.packb(["fork", number, serial])
         socket.send_fds(self.control, [packet], [theirs.fileno()])
@@ -335,19 +334,18 @@ class Agent:
             parts.insert(0, bytes(frame.payload[LOG.size :]))
         return b"".join(parts)
 
+    def wait_until(self, condition: Callable[[], Any]) -> None:
+        """Wait for a condition, at most for the tests' patience."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            select.select([], [], [], 0.005)
+
     def close(self) -> None:
         for template in self.templates:
             template.close()
         self.words.close()
         os.close(self.words_fd)
-
-
-def wait_until(condition: Callable[[], Any]) -> None:
-    """Wait for a condition, at most for the tests' patience."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        select.select([], [], [], 0.005)
 
 
 @pytest.fixture

@@ -74,9 +74,14 @@ class Bench:
     def epoch(self, function: Callable[..., Any], *names: str) -> str:
         """Store a function as an epoch, with its module's code in its pickle."""
         cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
+        names = names or function.__code__.co_varnames[: function.__code__.co_argcount]
+        return self.epoch_of(cloudpickle.dumps(function), *names)
+
+    def epoch_of(self, pickled: bytes, *names: str) -> str:
+        """Store a pickled function as an epoch."""
         manifest = Manifest(
-            function=self.store.put(cloudpickle.dumps(function)),
-            names=names or function.__code__.co_varnames[: function.__code__.co_argcount],
+            function=self.store.put(pickled),
+            names=names,
             work_dir=str(self.paths.root),
             python=python_minor(),
         )
@@ -129,7 +134,7 @@ class Bench:
     def look(self) -> None:
         """Read the events that have come."""
         self.broker.alive(1)
-        for entry, event in self.broker.read(self._after, block_ms=1):
+        for entry, event in self.broker.read(self._after, block_ms=0):
             self._after = entry
             if isinstance(event, Report):
                 self.reports.append(event)

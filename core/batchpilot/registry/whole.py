@@ -1,0 +1,106 @@
+"""The registry as users have it: all parts in one class, and how to make and open it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from batchpilot.errors import DefinitionError
+
+from .base import make_files, open_paths
+from .collecting import Collecting
+from .defining import Defining
+from .finding import Finding
+from .labels import Labelling
+from .logs import Logging
+from .tables import Tabulating
+from .testing import Testing
+from .waiting import Waiting
+from .withdrawing import Withdrawing
+
+
+class Registry(
+    Defining,
+    Withdrawing,
+    Waiting,
+    Testing,
+    Collecting,
+    Logging,
+    Labelling,
+    Tabulating,
+    Finding,
+):
+    """Be the registry of a study; made by `make_registry`, opened again by `load_registry`."""
+
+    def __repr__(self) -> str:
+        with self._db.read() as tx:
+            jobs = self._last_job(tx)
+        backend = ", ".join(type(pool).__name__ for pool in self.pools)
+        return (
+            "Job Registry\n"
+            f"  Backend  : {backend}\n"
+            f"  File dir : {self.file_dir}\n"
+            f"  Work dir : {self.work_dir}\n"
+            f"  Jobs     : {jobs}\n"
+            f"  Seed     : {self.seed}\n"
+            f"  Writeable: {self.writeable}"
+        )
+
+
+def make_registry(
+    file_dir: str | os.PathLike[str] | None = "registry",
+    *,
+    seed: int | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
+) -> Registry:
+    """Make a registry.
+
+    Args:
+        file_dir: Directory to make; None for a temporary one.
+        seed: Positive; job i is seeded with seed + i. By default drawn at random from 1..32767.
+        work_dir: Directory in which jobs run, by default the current one.
+
+    Raises:
+        RegistryExists: Something is at `file_dir` already.
+        DefinitionError: The seed is no positive whole number.
+
+    Example:
+        >>> reg = make_registry("study", seed=1)
+    """
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 1):
+        raise DefinitionError(
+            f"seed={seed!r} is no positive whole number", remedy="give one, or None"
+        )
+    where = Path("." if work_dir is None else work_dir).expanduser().absolute()
+    if not where.is_dir():
+        raise DefinitionError(f"work_dir {where} is no directory", remedy="make it first")
+    return Registry(make_files(file_dir, seed=seed, kind="map", work_dir=where))
+
+
+def load_registry(
+    file_dir: str | os.PathLike[str] = "registry", *, writeable: bool = True
+) -> Registry:
+    """Open an existing registry.
+
+    Args:
+        file_dir: Its directory.
+        writeable: False to open it for reading only. Where the directory cannot be written, the
+        registry is
+            opened for reading and a changing call says why.
+
+    Raises:
+        RegistryMissing: There is none.
+
+    Example:
+        >>> with load_registry("study") as reg:
+        ...     print(reg.get_status())
+    """
+    paths = open_paths(file_dir)
+    if not writeable:
+        return Registry(paths, writeable=False, why_read_only="as asked by writeable=False")
+    if not os.access(paths.root, os.W_OK):
+        return Registry(paths, writeable=False, why_read_only="you may not write there")
+    return Registry(paths)
+
+
+__all__ = ["Registry", "load_registry", "make_registry"]

@@ -1,0 +1,118 @@
+"""The keeper ends what its agent left behind, whatever became of the pilot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batchpilot_agent.launch import clean_environment
+
+from .conftest import wait_until
+
+
+MARKER = f"BATCHPILOT_AGENT=keeper-test-{os.getpid()}"
+
+
+def alive(pid: int) -> bool:
+    try:
+        return b") Z" not in Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+
+
+class Kept:
+    """A keeper whose pilot runs some lines of Python."""
+
+    def __init__(self, directory: Path, pilot: str) -> None:
+        self.directory = directory
+        self.scratch = directory / "scratch"
+        lines = "\n".join(f"    {line}" for line in pilot.splitlines())
+        code = (
+            "import os, pathlib, signal, subprocess, sys, time\n"
+            "from batchpilot_agent.keeper import keep\n"
+            f"here = pathlib.Path({str(directory)!r})\n"
+            "def tell(name, text=''):\n"
+            "    (here / '~').write_text(str(text)); (here / '~').rename(here / name)\n"
+            f"def pilot():\n{lines}\n"
+            f"sys.exit(keep({MARKER!r}, here / 'scratch', pilot))\n"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], env=clean_environment(os.environ)
+        )
+
+    def said(self, name: str) -> str:
+        wait_until((self.directory / name).exists)
+        return (self.directory / name).read_text()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[list[Kept]]:
+    started: list[Kept] = []
+    yield started
+    for keeper in started:
+        keeper.process.kill()
+        keeper.process.wait()
+
+
+def test_it_returns_the_pilots_code_and_removes_the_scratch(kept: list[Kept], tmp_path: Path) -> None:
+    pilot = "tell('mode', oct((here / 'scratch').stat().st_mode))\nreturn 7"
+    kept.append(Kept(tmp_path, pilot))
+
+    assert kept[0].process.wait(20) == 7
+    assert kept[0].said("mode").endswith("700")
+    assert not kept[0].scratch.exists()
+
+
+def test_a_pilot_that_raises_is_a_failure(kept: list[Kept], tmp_path: Path) -> None:
+    kept.append(Kept(tmp_path, "raise RuntimeError('broken')"))
+
+    assert kept[0].process.wait(20) == 70
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
+def test_it_passes_signals_on(kept: list[Kept], tmp_path: Path, number: signal.Signals) -> None:
+    pilot = (
+        f"signal.signal({int(number)}, lambda n, f: os._exit(40 + n))\n"
+        "tell('ready')\ntime.sleep(60)"
+    )
+    kept.append(Kept(tmp_path, pilot))
+    kept[0].said("ready")
+    kept[0].process.send_signal(number)
+
+    assert kept[0].process.wait(20) == 40 + number
+
+
+def test_it_ends_marked_processes_and_orphans_without_a_marker(
+    kept: list[Kept], tmp_path: Path
+) -> None:
+    name, _, value = MARKER.partition("=")
+    pilot = (
+        f"marked = subprocess.Popen(['sleep', '60'], start_new_session=True, env={{{name!r}: {value!r}, 'PATH': os.environ['PATH']}})\n"
+        "deaf = subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(15, 1); time.sleep(60)'], start_new_session=True)\n"
+        "shell = 'setsid env -i sleep 60 & echo $!'\n"
+        "orphan = subprocess.run(['sh', '-c', shell + ' > ' + str(here / 'orphan')]) and (here / 'orphan').read_text()\n"
+        "tell('pids', f'{marked.pid} {deaf.pid} {orphan}')\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    kept.append(Kept(tmp_path, pilot))
+
+    assert kept[0].process.wait(20) == 128 + 9
+    assert not any(alive(int(pid)) for pid in kept[0].said("pids").split())
+
+
+def test_when_it_dies_the_pilot_is_told(kept: list[Kept], tmp_path: Path) -> None:
+    pilot = (
+        "signal.signal(signal.SIGTERM, lambda n, f: (tell('told'), os._exit(0)))\n"
+        "tell('ready')\ntime.sleep(60)"
+    )
+    kept.append(Kept(tmp_path, pilot))
+    kept[0].said("ready")
+    kept[0].process.kill()
+
+    assert kept[0].said("told") == ""

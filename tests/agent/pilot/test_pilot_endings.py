@@ -1,0 +1,324 @@
+"""Jobs and agents that end before they are done: cancelled, over a limit, drained, killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgpack
+
+from batchpilot_broker.frames import ENDED, Kind
+from batchpilot_broker.nouns import Isolation, Outcome, Reason, ResourceClass
+
+from .conftest import Bench, wait_until
+
+
+class Marks:
+    """Files by which jobs and tests tell each other how far they are."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = str(directory)
+
+    def set(self, name: object, text: object = "") -> None:
+        path = f"{self.directory}/{name}"
+        with open(path + "~", "w") as file:  # noqa: PTH123 - also in jobs
+            file.write(str(text))
+        os.replace(path + "~", path)  # noqa: PTH105 - also in jobs
+
+    def has(self, name: object) -> bool:
+        return os.path.exists(f"{self.directory}/{name}")  # noqa: PTH110 - also in jobs
+
+    def get(self, name: object) -> str:
+        return Path(f"{self.directory}/{name}").read_text()
+
+    def wait(self, name: object) -> None:
+        while not self.has(name):
+            time.sleep(0.005)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return b") Z" not in Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+
+
+def pilot_of(bench: Bench, agent: str = "a1") -> int:
+    return bench.broker.agents()[agent].pid
+
+
+def test_cancel_ends_one_running_job_and_nothing_else(bench: Bench, tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+
+    def work(name: str) -> str:
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        marks.set(name, child.pid)
+        marks.wait(f"end {name}")
+        return name
+
+    epoch = bench.epoch(work)
+    bench.feed(epoch, [("a",), ("b",), ("c",)])
+    bench.feed(epoch, [("d",)])
+    bench.agent(slots=2)
+    wait_until(lambda: marks.has("a") and marks.has("d"))
+    bench.broker.control("a1", "cancel", ranges=[[100, 101]], attempt=1)
+    wait_until(lambda: marks.has("c"))
+    for name in "cd":
+        marks.set(f"end {name}")
+    rows = bench.await_rows(102, 200)
+    wait_until(lambda: len(bench.notes(Kind.CHUNK_ENDED)) == 2)
+
+    assert rows.keys() == {102, 200}
+    assert not marks.has("b")
+    wait_until(lambda: not alive(int(marks.get("a"))))
+
+
+def test_a_cancel_of_an_older_attempt_only_spares_this_one(bench: Bench, tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+
+    def work(name: str) -> str:
+        marks.set(name)
+        marks.wait("end")
+        return name
+
+    bench.feed(bench.epoch(work), [("a",)], attempt=3)
+    bench.agent()
+    wait_until(lambda: marks.has("a"))
+    bench.broker.control("a1", "cancel", ranges=[[100, 100]], attempt=2)
+    bench.broker.control("a1", "wake")
+    marks.set("end")
+
+    assert bench.await_rows(100)[100].outcome is Outcome.DONE
+
+
+def test_a_job_that_ignores_sigterm_is_killed(bench: Bench, tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+
+    def deaf(name: str) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        marks.set(name)
+        while True:
+            time.sleep(1)
+
+    bench.feed(bench.epoch(deaf), [("a",)])
+    bench.agent()
+    wait_until(lambda: marks.has("a"))
+    bench.broker.control("a1", "cancel", ranges=[[100, 100]], attempt=1)
+    wait_until(lambda: len(bench.notes(Kind.CHUNK_ENDED)) == 1)
+
+    assert bench.rows() == {}
+
+
+def test_an_overrun_hands_back_the_mates_and_runs_on(bench: Bench, tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+
+    def work(name: str) -> str:
+        marks.set(name)
+        marks.wait(f"end {name}")
+        return name
+
+    bench.feed(bench.epoch(work), [("a",), ("b",), ("c",)], budget=0.2)
+    bench.agent()
+    wait_until(lambda: bench.handed_back())
+    marks.set("end a")
+    rows = bench.await_rows(100)
+
+    assert bench.handed_back() == [(1, [[101, 102]], "overrun", False)]
+    assert rows.keys() == {100}
+    wait_until(lambda: [ENDED.unpack(p)[2] for p in bench.notes(Kind.CHUNK_ENDED)] == [1])
+    assert not marks.has("b")
+
+
+def test_a_job_over_its_walltime_expires_alone(bench: Bench) -> None:
+    def work(seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    resources = ResourceClass(walltime=0.3)
+    bench.feed(bench.epoch(work), [(0.0,), (600.0,), (0.0,)], resources=resources)
+    bench.agent()
+    rows = bench.await_rows(100, 101, 102)
+
+    assert [rows[j].outcome for j in (100, 102)] == [Outcome.DONE] * 2
+    assert (rows[101].outcome, rows[101].reason) == (Outcome.EXPIRED, Reason.WALLTIME)
+    assert msgpack.unpackb(bench.body(rows[101])) == "walltime of 0.3 s exceeded"
+    assert 0.3 <= rows[101].ended - rows[101].started < 2
+
+
+def test_a_job_over_its_memory_expires_with_its_children(bench: Bench, tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+    eat = "import time; x = bytearray(300 << 20); time.sleep(600)"
+
+    def work(size: int) -> int:
+        if size:
+            child = subprocess.Popen([sys.executable, "-c", eat], start_new_session=True)
+            marks.set("child", child.pid)
+            child.wait()
+        return size
+
+    resources = ResourceClass(memory=200.0)
+    bench.feed(bench.epoch(work), [(1,), (0,)], resources=resources)
+    bench.agent()
+    rows = bench.await_rows(100, 101)
+
+    assert (rows[100].outcome, rows[100].reason) == (Outcome.EXPIRED, Reason.MEMORY)
+    assert msgpack.unpackb(bench.body(rows[100])).startswith("memory of 200 MB exceeded")
+    assert rows[100].memory > 200
+    assert rows[101].outcome is Outcome.DONE
+    wait_until(lambda: not alive(int(marks.get("child"))))
+
+
+def test_sigterm_hands_back_what_has_not_begun_and_lets_the_rest_end(
+    bench: Bench, tmp_path: Path
+) -> None:
+    marks = Marks(tmp_path)
+
+    def work(name: str) -> str:
+        marks.set(name)
+        marks.wait(f"end {name}")
+        return name
+
+    bench.feed(bench.epoch(work), [("a",), ("b",)])
+    agent = bench.agent()
+    wait_until(lambda: marks.has("a"))
+    agent.terminate()
+    wait_until(lambda: bench.handed_back())
+    marks.set("end a")
+
+    assert agent.wait(20) == 0
+    assert bench.rows().keys() == {100}
+    assert bench.handed_back() == [(1, [[101, 101]], "unstarted", False)]
+    assert {"kind": "bye", "agent": "a1", "reason": "drain"} in bench.events
+    assert not bench.broker.agents()
+    assert not bench.broker.leases()
+
+
+def test_after_the_grace_running_jobs_are_handed_back(bench: Bench, tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+
+    def work(name: str) -> None:
+        marks.set(name)
+        time.sleep(600)
+
+    bench.feed(bench.epoch(work), [("a",)])
+    agent = bench.agent(grace=0.1)
+    wait_until(lambda: marks.has("a"))
+    agent.terminate()
+
+    assert agent.wait(20) == 0
+    assert bench.rows() == {}
+    assert bench.handed_back() == [(1, [[100, 100]], "drain", False)]
+
+
+def test_stop_gives_no_grace(bench: Bench, tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+
+    def work(name: str) -> None:
+        marks.set(name)
+        time.sleep(600)
+
+    bench.feed(bench.epoch(work), [("a",)])
+    agent = bench.agent(grace=600)
+    wait_until(lambda: marks.has("a"))
+    bench.broker.control("a1", "stop")
+
+    assert agent.wait(20) == 0
+    assert bench.handed_back() == [(1, [[100, 100]], "stop", False)]
+
+
+def test_a_job_may_hand_itself_back_when_told_to_go(bench: Bench, tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+
+    def work(name: str) -> None:
+        from batchpilot_agent.job import HandBack  # noqa: PLC0415 - the job's own import
+
+        def checkpoint(*_: object) -> None:
+            marks.set("checkpoint")
+            raise HandBack
+
+        signal.signal(signal.SIGTERM, checkpoint)
+        marks.set(name)
+        time.sleep(600)
+
+    bench.feed(bench.epoch(work), [("a",)])
+    agent = bench.agent(grace=0.1)
+    wait_until(lambda: marks.has("a"))
+    agent.terminate()
+
+    assert agent.wait(20) == 0
+    assert marks.has("checkpoint")
+    assert bench.handed_back() == [(1, [[100, 100]], "handed back", False)]
+
+
+def test_kill_of_the_pilot_leaves_nothing_running(bench: Bench, tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+
+    def work(name: str) -> None:
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        bare = subprocess.Popen(["setsid", "env", "-i", "sleep", "600"])
+        marks.set(name, f"{os.getpid()} {os.getppid()} {child.pid} {bare.pid}")
+        time.sleep(600)
+
+    bench.feed(bench.epoch(work), [("a",)], isolation=Isolation.PROCESS)
+    agent = bench.agent()
+    wait_until(lambda: marks.has("a"))
+    pids = list(map(int, marks.get("a").split()))
+    os.kill(pilot_of(bench), signal.SIGKILL)
+
+    assert agent.wait(20) == 128 + signal.SIGKILL
+    assert not any(map(alive, pids))
+    assert bench.rows() == {}
+
+
+def test_when_the_keeper_is_killed_the_pilot_drains(bench: Bench, tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+
+    def work(name: str) -> str:
+        marks.set(name)
+        marks.wait("end")
+        return name
+
+    bench.feed(bench.epoch(work), [("a",)])
+    agent = bench.agent()
+    wait_until(lambda: marks.has("a"))
+    pilot = pilot_of(bench)
+    agent.kill()
+    agent.wait()
+    marks.set("end")
+
+    assert bench.await_rows(100)[100].outcome is Outcome.DONE
+    wait_until(lambda: not alive(pilot))
+
+
+def test_a_template_killed_by_a_job_loses_that_job_only(bench: Bench) -> None:
+    def work(x: int) -> int:
+        if x == 1:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(600)
+        return x
+
+    bench.feed(bench.epoch(work), [(0,), (1,), (2,)])
+    bench.agent()
+    rows = bench.await_rows(100, 101, 102)
+
+    assert [rows[j].outcome for j in (100, 102)] == [Outcome.DONE] * 2
+    assert (rows[101].outcome, rows[101].reason) == (Outcome.LOST, Reason.TEMPLATE)
+
+
+def test_what_a_finished_slot_left_running_is_ended(bench: Bench, tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+
+    def work(name: str) -> str:
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        marks.set(name, child.pid)
+        return name
+
+    bench.feed(bench.epoch(work), [("a",)], isolation=Isolation.PROCESS)
+    bench.agent()
+    bench.await_rows(100)
+
+    wait_until(lambda: not alive(int(marks.get("a"))))

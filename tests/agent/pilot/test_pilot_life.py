@@ -1,0 +1,201 @@
+"""When an agent stays, when it leaves, and how it comes through the loss of its broker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchpilot_agent.launch import clean_environment
+from batchpilot_agent.settings import Exit
+from batchpilot_broker.access import Access, read_access, write_access
+from batchpilot_broker.connect import connect
+from batchpilot_broker.generation import settle_generation, wipe
+from batchpilot_broker.nouns import Outcome, ResourceClass
+
+from .conftest import Bench, wait_until
+
+
+def test_it_registers_says_hello_and_is_known(bench: Bench) -> None:
+    bench.agent(slots=3, cores=4, memory=1000.0)
+    wait_until(lambda: "a1" in bench.broker.agents())
+    info = bench.broker.agents()["a1"]
+    wait_until(lambda: bench.look() or bench.events)
+
+    assert (info.pool, info.slots, info.cores, info.memory) == ("local", 3, 4, 1000.0)
+    assert info.cloudpickle
+    assert bench.events[0]["kind"] == "hello"
+    assert bench.events[0]["held"] == []
+    wait_until(lambda: bench.broker.beats()["a1"] >= 1)
+
+
+def test_idle_agents_leave_while_a_coordinator_lives(bench: Bench) -> None:
+    agent = bench.agent(idle_timeout=0.2)
+    bench.broker.alive(0)
+
+    assert agent.wait(30) == Exit.LEFT
+    bench.look()
+    assert bench.events[-1] == {"kind": "bye", "agent": "a1", "reason": "idle"}
+
+
+def test_without_a_coordinator_idle_time_does_not_count_but_orphaned_time_does(
+    bench: Bench, server: Access
+) -> None:
+    agent = bench.agent(idle_timeout=0.1, orphan_timeout=1.0)
+    with closing(connect(server)) as client:
+        client.delete(f"bp:{bench.instance}:coordinator")
+
+    assert agent.wait(30) == Exit.LEFT
+    bench.look()
+    assert bench.events[-1] == {"kind": "bye", "agent": "a1", "reason": "orphaned"}
+
+
+def test_without_a_broker_it_waits_and_leaves_with_a_code_of_its_own(bench: Bench) -> None:
+    bench.paths.broker.unlink()
+    agent = bench.agent(orphan_timeout=0.5)
+
+    assert agent.wait(30) == Exit.BROKER_GONE
+    assert "has no broker" in bench.words()
+
+
+def test_a_broker_that_comes_later_is_found(bench: Bench) -> None:
+    record = read_access(bench.paths)
+    assert record is not None
+    bench.paths.broker.unlink()
+    bench.feed(bench.epoch(lambda x: x), [(1,)])
+    bench.agent()
+    wait_until(lambda: "has no broker" in bench.words())
+    write_access(bench.paths, record)
+
+    assert bench.await_rows(100)[100].outcome is Outcome.DONE
+
+
+def test_a_new_generation_hears_what_is_held_and_work_goes_on(
+    bench: Bench, server: Access, tmp_path: Path
+) -> None:
+    def work(name: str) -> str:
+        (tmp_path / name).touch()
+        while not (tmp_path / f"end {name}").exists():
+            time.sleep(0.005)
+        return name
+
+    chunk = bench.feed(bench.epoch(work), [("a",)])
+    bench.agent()
+    wait_until(lambda: (tmp_path / "a").exists())
+    with closing(connect(server)) as client:
+        wipe(client, bench.instance)
+        generation = settle_generation(client, bench.instance, 1)
+        write_access(bench.paths, replace(server, generation=generation))
+    bench.broker.take(1)
+    bench._after = "0"
+    wait_until(lambda: bench.look() or len(bench.events) >= 1)
+    hello = {"kind": "hello", "agent": "a1", "generation": generation, "held": [chunk.id]}
+    wait_until(lambda: bench.look() or hello in bench.events)
+    (tmp_path / "end a").touch()
+
+    assert generation == 2
+    assert bench.broker.leases() == {chunk.id: "a1"}
+    assert bench.await_rows(100)[100].outcome is Outcome.DONE
+
+
+def test_it_ends_when_its_registry_is_gone(bench: Bench) -> None:
+    agent = bench.agent()
+    wait_until(lambda: "a1" in bench.broker.agents())
+    shutil.rmtree(bench.paths.root)
+
+    assert agent.wait(30) == Exit.REGISTRY_GONE
+
+
+def test_refused_it_leaves_and_says_why(bench: Bench) -> None:
+    agent = bench.agent()
+    wait_until(lambda: "a1" in bench.broker.agents())
+    bench.broker.control("a1", "refused", why="Python 3.9 is not 3.11")
+
+    assert agent.wait(30) == Exit.REFUSED
+    assert "Python 3.9 is not 3.11" in bench.words()
+
+
+def test_a_name_is_used_once(bench: Bench) -> None:
+    first = bench.agent()
+    wait_until(lambda: "a1" in bench.broker.agents())
+    first.terminate()
+    assert first.wait(30) == Exit.LEFT
+    again = bench.agent()
+
+    assert again.wait(30) == Exit.FAILED
+    assert "name is used once" in bench.words()
+
+
+def test_where_there_is_no_registry_it_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "batchpilot_agent", "--registry", str(tmp_path)]
+    command += ["--agent", "a1", "--pool", "local", "--slots", "1"]
+    ended = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=clean_environment(os.environ),
+    )
+
+    assert ended.returncode == Exit.REGISTRY_GONE
+    assert "is no registry" in ended.stderr
+
+
+def test_walltime_keeps_long_jobs_away_and_ends_it_in_time(bench: Bench) -> None:
+    epoch = bench.epoch(lambda x: x)
+    bench.feed(epoch, [(1,)], resources=ResourceClass(walltime=600.0))
+    bench.feed(epoch, [(1,)], resources=ResourceClass(walltime=1.0))
+    command = [sys.executable, "-m", "batchpilot_agent", "--registry", str(bench.paths.root)]
+    command += ["--agent", "a1", "--pool", "local", "--slots", "1"]
+    command += ["--walltime", "32", "--grace", "20"]
+    bench.broker.alive(1)
+    bench.agents.append(subprocess.Popen(command, env=clean_environment(os.environ)))
+
+    assert bench.await_rows(200).keys() == {200}
+    assert bench.agents[0].wait(30) == Exit.LEFT
+    bench.look()
+    assert bench.events[-1]["reason"] == "walltime"
+
+
+def test_secrets_stay_out_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BATCHPILOT_BROKER_PASSWORD", "BATCHPILOT_BROKER_URL", "REDISCLI_AUTH"):
+        monkeypatch.setenv(name, "hunter2")
+    monkeypatch.setenv("HARMLESS", "yes")
+    environment = clean_environment(os.environ)
+
+    assert "hunter2" not in environment.values()
+    assert environment["HARMLESS"] == "yes"
+
+
+def test_the_pilot_loads_nothing_heavy() -> None:
+    heavy = {"numpy", "pandas", "sqlite3", "rq", "cloudpickle", "batchpilot"}
+    code = "import sys, batchpilot_agent.pilot; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=clean_environment(os.environ),
+    )
+
+    assert not heavy & set(loaded.stdout.split())
+
+
+def test_the_keeper_loads_no_redis() -> None:
+    code = "import sys, batchpilot_agent.__main__; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=clean_environment(os.environ),
+    )
+
+    assert not {"redis", "msgpack", "asyncio"} & set(loaded.stdout.split())

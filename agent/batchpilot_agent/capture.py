@@ -1,12 +1,14 @@
 """What a job prints, at the level of file descriptors: Python, subprocesses and C alike.
 
-Descriptors 1 and 2 of a slot are one file, its *spool*. After each job what has come is moved from the spool to the log segment as
-LOG frames, byte for byte; while a job runs the pilot may read the spool by name.
+Descriptors 1 and 2 of a slot are one file, its *spool*. After each job what has come is moved
+from the spool to the log segment as LOG frames, byte for byte; while a job runs the pilot may
+read the spool by name.
 
-How a quiet job is seen to be quiet by four cheap calls: descriptors 1 and 2 share one open file whose position is parked
-where no spool ever ends. A write moves it to the end of the file; another file on the descriptor is not parked; a closed one
-cannot be asked. What was written by way of `/dev/stdout`, which opens the file anew, shows in its size. Descriptor 0 is
-/dev/null, opened with flags that nobody else uses.
+How a quiet job is seen to be quiet by four cheap calls: descriptors 1 and 2 share one open file
+whose position is parked where no spool ever ends. A write moves it to the end of the file;
+another file on the descriptor is not parked; a closed one cannot be asked. What was written by
+way of `/dev/stdout`, which opens the file anew, shows in its size. Descriptor 0 is /dev/null,
+opened with flags that nobody else uses.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 from batchpilot_broker.frames import LOG, NO_PART, Kind, pack_frame
 
@@ -26,7 +28,7 @@ from .segments import SegmentWriter, high_fd
 
 PART_SIZE = 1 << 20
 PARKED = 0x7FFF_BA7C
-"""Position of a descriptor that nobody has used; below 2 GB, which every file system can seek to."""
+"""Position of a descriptor that nobody has used; below 2 GB, where any file system can seek to."""
 
 _lseek, _CURRENT, _END = os.lseek, os.SEEK_CUR, os.SEEK_END
 _fcntl, _GETFL = fcntl.fcntl, fcntl.F_GETFL
@@ -78,6 +80,15 @@ class Spool:
         if not self._are_parked():
             self.attach()
 
+    def close(self) -> None:
+        """Close the file where it is not on fds 0 to 2."""
+        for fd in (self._null, self._out, self._in):
+            os.close(fd)
+
+    def remove(self) -> None:
+        """Delete the file; what it holds is in the log."""
+        self.path.unlink(missing_ok=True)
+
     def _are_parked(self) -> bool:
         try:
             return (
@@ -87,10 +98,6 @@ class Spool:
             )
         except OSError:
             return False  # closed, or a pipe now
-
-    def remove(self) -> None:
-        """Delete the file; what it holds is in the log."""
-        self.path.unlink(missing_ok=True)
 
 
 class Streams:
@@ -104,9 +111,9 @@ class Streams:
         self._stdin = _reader(0)
         self._stdout, self._stderr = _writer(1), _writer(2)
         self._flush_out, self._flush_err = self._stdout.flush, self._stderr.flush
-        sys.stdin = sys.__stdin__ = self._stdin  # type: ignore[misc]
-        sys.stdout = sys.__stdout__ = self._stdout  # type: ignore[misc]
-        sys.stderr = sys.__stderr__ = self._stderr  # type: ignore[misc]
+        sys.stdin = sys.__stdin__ = self._stdin  # type: ignore[misc]  # final, but only in theory
+        sys.stdout = sys.__stdout__ = self._stdout  # type: ignore[misc]  # as above
+        sys.stderr = sys.__stderr__ = self._stderr  # type: ignore[misc]  # as above
 
     def settle(self) -> bool:
         """Flush ours and put them back in their place; False where one is closed or stuck."""
@@ -135,6 +142,8 @@ class Capture:
     def __init__(self, spool: Spool, segment: SegmentWriter) -> None:
         self._spool = spool
         self._segment = segment
+        self._before = (sys.stdin, sys.stdout, sys.stderr)
+        self._originals = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
         spool.attach()
         self._streams = Streams()
 
@@ -151,6 +160,13 @@ class Capture:
         self._spool.clear()
         return taken
 
+    def release(self) -> None:
+        """Put back the streams that were there before; fds 0 to 2 are the caller's business."""
+        self._streams.settle()
+        sys.stdin, sys.stdout, sys.stderr = self._before
+        sys.__stdin__, sys.__stdout__, sys.__stderr__ = self._originals  # type: ignore[misc]  # as above
+        self._spool.close()
+
     def _record(self, job: int, attempt: int) -> tuple[int, int]:
         position, size = NO_PART, 0
         for number, piece in enumerate(self._spool.parts()):
@@ -160,11 +176,11 @@ class Capture:
         return position, min(size, _LARGEST_SIZE)
 
 
-def _reader(fd: int) -> TextIO:
+def _reader(fd: int) -> io.TextIOWrapper[Any]:
     return io.TextIOWrapper(io.BufferedReader(io.FileIO(fd, closefd=False)), encoding="utf-8")
 
 
-def _writer(fd: int) -> TextIO:
+def _writer(fd: int) -> io.TextIOWrapper[Any]:
     """Return a stream that passes whole lines on at once: so they keep their order with C's."""
     return io.TextIOWrapper(
         io.BufferedWriter(io.FileIO(fd, "w", closefd=False)),

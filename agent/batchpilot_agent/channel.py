@@ -14,7 +14,7 @@ LENGTH = struct.Struct("<I")
 
 def pack_message(message: list[Any]) -> bytes:
     """Return the bytes of one message."""
-    body = msgpack.packb(message)
+    body: bytes = msgpack.packb(message)
     return LENGTH.pack(len(body)) + body
 
 

@@ -1,7 +1,8 @@
 """Load the code of a submission and make a function of it that takes a job's values.
 
-Every object is compared with its hash before it is unpickled or compiled. Loading imports what the function needs and unpickles it
-with its static arguments; it calls none of the user's functions.
+Every object is compared with its hash before it is unpickled or compiled. Loading imports what
+the function needs and unpickles it with its static arguments; it calls none of the user's
+functions.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def _by_position(
 
 
 def _begins_with(function: Callable[..., Any], names: Sequence[str]) -> bool:
-    """Tell whether a plain function's first parameters are these, so that position is as good as name."""
+    """Tell whether a plain function begins with these parameters, so that position does."""
     if type(function) is not FunctionType:
         return False
     code = function.__code__

@@ -1,12 +1,14 @@
 """Run one job of an order: seed, call, record, give the process back.
 
-A job is *finished* when its record is in the segment; its log is there before. Whatever the user's function does - raise, exit,
-return what cannot be pickled, ask to be handed back - ends in one record or in one HANDED_BACK frame, and the next job
-finds the process as this one did. Every line here is paid by each of a million jobs.
+A job is *finished* when its record is in the segment; its log is there before. Whatever the
+user's function does - raise, exit, return what cannot be pickled, ask to be handed back - ends in
+one record or in one HANDED_BACK frame, and the next job finds the process as this one did. Every
+line here is paid by each of a million jobs.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ HANDED_BACK = "handed back"
 """Reason in the frame, and why the slot leaves: what the signal interrupted is unknown."""
 
 _DONE, _ERROR = int(Outcome.DONE), int(Outcome.ERROR)
-_now = time.time
+_now, _getpid = time.time, os.getpid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,7 @@ class Execution:
         self._epoch = epoch
         self._registry = registry
         self._slot = slot
+        self._pid = _getpid()
         self._read = values.read
         self._dumps = ResultPickler().dumps
         self._write = results.write
@@ -128,6 +131,8 @@ class Execution:
         if order.measure:
             self._memory.reset()
         outcome, body = self._attempt(order, index, job)
+        if _getpid() != self._pid:
+            os._exit(0)  # a child that the job has forked and let return: no slot
         ended = _now()
         memory = self._memory.peak() if order.measure else 0.0
         position, size = self._take(job, order.attempt)

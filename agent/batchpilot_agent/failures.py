@@ -1,7 +1,8 @@
 """What went wrong in a job, as text: exceptions are told, never pickled.
 
-The user's exception may be of a class nobody else has, may hold what cannot be pickled, and its `__str__` may fail: text always
-arrives. Frames of batchpilot and of the import machinery are cut off; what is left is the user's code.
+The user's exception may be of a class nobody else has, may hold what cannot be pickled, and its
+`__str__` may fail: text always arrives. Frames of batchpilot and of the import machinery are cut
+off; what is left is the user's code.
 """
 
 from __future__ import annotations

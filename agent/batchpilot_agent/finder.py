@@ -1,9 +1,10 @@
 """Import a study's own modules from its objects: edited files never change queued jobs.
 
-`EpochFinder` stands first on `sys.meta_path` and serves the modules of one manifest. A module keeps the file name it had in the
-session, so that `__file__`, data files beside it and tracebacks look the same; the lines in tracebacks are the stored ones.
-A submodule that is not in the manifest (imported lazily, never loaded in the session) is found by Python's own finders,
-through its package's `__path__` or the manifest's `path`.
+`EpochFinder` stands first on `sys.meta_path` and serves the modules of one manifest. A module
+keeps the file name it had in the session, so that `__file__`, data files beside it and tracebacks
+look the same; the lines in tracebacks are the stored ones. A submodule that is not in the
+manifest (imported lazily, never loaded in the session) is found by Python's own finders, through
+its package's `__path__` or the manifest's `path`.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class StoredSourceLoader(SourceFileLoader):
         """Return the stored source; other files of the package come from the disk."""
         return self._source if path == self.path else super().get_data(path)
 
-    def path_stats(self, path: str) -> dict[str, int]:  # type: ignore[override]
+    def path_stats(self, path: str) -> dict[str, int]:
         """Refuse: compiled files on the disk belong to the file, which may have been edited."""
         raise OSError(f"{path} is served from an object")
 

@@ -127,7 +127,7 @@ def _signal(number: int) -> str:
 
 
 def _words(cmd: object) -> str:
-    return cmd if isinstance(cmd, str) else " ".join(map(os.fspath, cmd))  # type: ignore[call-overload, no-any-return]
+    return cmd if isinstance(cmd, str) else " ".join(map(os.fspath, cmd))  # type: ignore[call-overload]
 
 
 def _flush() -> None:

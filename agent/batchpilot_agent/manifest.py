@@ -40,16 +40,13 @@ class Manifest:
     """Hold the code of a submission.
 
     Attributes:
-        function: Hash of the pickled function.
-        names: Names of the parameters, in the order of each job's tuple of values.
-        positional: Those of them that go by position, in that order.
-        passes_job: Whether the function has a parameter `job`.
-        more_args: Hash of the pickled (positional, by name) arguments that are the same for all jobs, or None.
-        modules: All loaded modules outside the standard library and site-packages.
-        path: Entries of sys.path outside of them.
-        work_dir: Where jobs begin.
-        python: Python's minor version.
-        hash_seed: PYTHONHASHSEED of the jobs.
+        function: Hash of the pickled function. names: Names of the parameters, in the order of
+        each job's tuple of values. positional: Those of them that go by position, in that order.
+        passes_job: Whether the function has a parameter `job`. more_args: Hash of the pickled
+        (positional, by name) arguments that are the same for all jobs, or None. modules: All
+        loaded modules outside the standard library and site-packages. path: Entries of sys.path
+        outside of them. work_dir: Where jobs begin. python: Python's minor version. hash_seed:
+        PYTHONHASHSEED of the jobs.
     """
 
     function: str

@@ -1,7 +1,8 @@
 """Content-addressed objects: functions, data and code of a study, each stored once.
 
-An object is a file of `objects/` named after the BLAKE2b-256 of its bytes. It is written whole and never again,
-and nobody gets its bytes before they were compared with its name: what is unpickled is what was stored.
+An object is a file of `objects/` named after the BLAKE2b-256 of its bytes. It is written whole
+and never again, and nobody gets its bytes before they were compared with its name: what is
+unpickled is what was stored.
 """
 
 from __future__ import annotations

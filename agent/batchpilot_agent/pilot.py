@@ -17,6 +17,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -78,6 +79,7 @@ class Pilot:
         opener: Opens the broker.
         clock: Time for durations.
         wall: Unix time.
+        popen: Starts a template.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Pilot:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -98,7 +101,9 @@ class Pilot:
         self.holdings = holdings = Holdings(settings)
         self.ledger = ledger = Ledger(settings, wall)
         self.pace = pace = Pace()
-        self.templates = templates = Templates(settings, board, places, self.poller)
+        self.templates = templates = Templates(
+            settings, board, places, self.poller, popen=popen
+        )
         spools = Spools(settings.scratch, ledger.logs)
         self.settler = settler = Settler(
             holdings=holdings, ledger=ledger, spools=spools, board=board, pace=pace, wall=wall
@@ -172,18 +177,17 @@ class Pilot:
         """Turn until it is time to leave; return the exit code."""
         self._catch_signals()
         while self.leaver.code is None:
-            self.turn()
+            self.tick(self._clock())
+            self.poller.wait(self._wait())
         return self.leaver.code
 
-    def turn(self) -> None:
-        """Wait until something happens or is due, and let every duty have a look."""
-        now = self._clock()
+    def tick(self, now: float) -> None:
+        """Let every duty have a look."""
         self._obey_signals(now)
         self._guard(self._obey_broker, now)
         for duty in self._duties:
             self._guard(duty.tick, now)
         self._guard(self._listen, now)
-        self.poller.wait(self._wait())
 
     def close(self) -> None:
         """End all processes of jobs and let go of everything."""
@@ -207,7 +211,8 @@ class Pilot:
         return IDLE_WAIT if self.link.broker is not None else LINK_WAIT
 
     def _listen(self, now: float) -> None:
-        self.link.listen(self.claimer.bells(), now)
+        if self.leaver.code is None:
+            self.link.listen(self.claimer.bells(), now)
 
     def _obey_broker(self, now: float) -> None:
         for message in self.link.receive():

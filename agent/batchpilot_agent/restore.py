@@ -1,15 +1,16 @@
 """Give a warm slot to its next job as the last one found it.
 
-Two questions after each job. *Has it changed what can be given back?* Working directory, environment, sys.path and sys.argv,
-umask, signal handlers and alarms, warning filters are compared and put back (the standard streams are `capture`'s, generators
-`seeds`'). *Has it left behind what cannot be taken back?* Threads, children, limits, much memory: then the slot is dirty and is
-replaced. Every job pays for the questions, so the dear ones (all signals, limits, memory) are asked only after a job
-of more than a millisecond and after the last of an order.
+Two questions after each job. *Has it changed what can be given back?* Working directory,
+environment, sys.path and sys.argv, umask, signal handlers and alarms, warning filters are
+compared and put back (the standard streams are `capture`'s, generators `seeds`'). *Has it left
+behind what cannot be taken back?* Threads, children, limits, much memory: then the slot is dirty
+and is replaced. Every job pays for the questions, so the dear ones (all signals, limits, memory)
+are asked only after a job of more than a millisecond and after the last of an order.
 """
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # has no stub
 import _thread
 import os
 import resource
@@ -58,7 +59,7 @@ _PAGE = resource.getpagesize()
 _getsignal = _signal.getsignal
 _alarm = _signal.alarm
 _getcwd, _umask, _waitpid, _NOHANG = os.getcwd, os.umask, os.waitpid, os.WNOHANG
-_threads: Callable[[], int] = _thread._count  # type: ignore[attr-defined]  # noqa: SLF001 - counts raw threads too
+_threads: Callable[[], int] = _thread._count  # noqa: SLF001 - counts raw threads too
 _show_warnings_again: Callable[[], None] = getattr(warnings, "_filters_mutated", lambda: None)
 
 
@@ -83,7 +84,7 @@ class Snapshot:
         self._memory = self._resident()
 
     def quiet(self) -> None:
-        """Disarm the job's alarm and give back signal handlers: from here on nothing of the user's runs."""
+        """Disarm the job's alarm and give back signal handlers: nothing interrupts what follows."""
         _alarm(0)
         if list(map(_getsignal, _COMMON)) != self._common:
             self._restore_signals()

@@ -1,10 +1,12 @@
 """Same seed, same numbers: what a job is seeded with, and when.
 
-Before each job `random` and numpy's legacy generator get the job's seed, but only where they are loaded: to seed costs more
-than anything else that is done for a small job, and importing them to seed them would cost every slot. So a finder on
-`sys.meta_path` seeds each the moment a job imports it, which is the same state as if it had been there from the start.
+Before each job `random` and numpy's legacy generator get the job's seed, but only where they are
+loaded: to seed costs more than anything else that is done for a small job, and importing them to
+seed them would cost every slot. So a finder on `sys.meta_path` seeds each the moment a job
+imports it, which is the same state as if it had been there from the start.
 
-This module, and all that a template loads, keep off `importlib.abc`, `tempfile` and the like, which import `random`.
+This module, and all that a template loads, keep off `importlib.abc`, `tempfile` and the like,
+which import `random`.
 
 The seeds are those of batchtools: `start + n`, begun again at 1 beyond 2^31 - 1.
 """
@@ -38,7 +40,7 @@ def job_seed(registry_seed: int, job_id: int) -> int:
 
 
 def problem_seed(seed: int, repl: int) -> int:
-    """Return the seed under which the instance of a replication is made; the first uses it itself."""
+    """Return the seed of a replication's instance: the problem's own for the first."""
     return job_seed(seed, repl - 1)
 
 
@@ -78,7 +80,7 @@ class Seeder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a generator's module by the finders behind this one, to seed it when it is loaded."""
+        """Find a generator by the finders behind this one, to seed it when it is loaded."""
         if fullname not in (_RANDOM, _NUMPY):
             return None
         behind = sys.meta_path[sys.meta_path.index(self) + 1 :]
@@ -91,7 +93,7 @@ class Seeder:
         return None
 
     def _seed_numpy(self, module: Any, seed: int) -> None:
-        """Seed numpy's legacy generator, back on its own bit generator if a job has changed that."""
+        """Seed numpy's legacy generator, put back on its own bit generator."""
         if not hasattr(module, "get_bit_generator"):
             return  # half imported: its loader calls again
         now = module.get_bit_generator()

@@ -1,8 +1,9 @@
 """Append to segments: one write(2) per frame, or the frame again as a whole.
 
-A frame that reached the kernel survives the process, so nothing is buffered here. A write that fails or comes up short (disk
-full, quota, I/O error) leaves torn bytes that readers skip; the whole frame is written again every second until it is in,
-because a result must not be lost to a full disk. Many processes may append to one segment (O_APPEND).
+A frame that reached the kernel survives the process, so nothing is buffered here. A write that
+fails or comes up short (disk full, quota, I/O error) leaves torn bytes that readers skip; the
+whole frame is written again every second until it is in, because a result must not be lost to a
+full disk. Many processes may append to one segment (O_APPEND).
 """
 
 from __future__ import annotations

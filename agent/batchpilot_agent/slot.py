@@ -1,12 +1,13 @@
-"""A slot: a process forked from a template that runs one job at a time, orders coming from the pilot.
+"""A slot: a process forked from a template that runs the pilot's orders, one job at a time.
 
     idle -- ["run", …] --> announce, look at the limit, run -- next job --+
       ^                            |             ^________________________|
       |                            v
       +---- ["end", …, "done" | "limit"]        ["end", …, "leave:<reason>"] --> gone
 
-It leaves when its process cannot be given another job: `process` (isolation), `threads`, `children`, `limits`, `memory`,
-`handed back`. Whatever kills it costs the job it has announced and nothing else.
+It leaves when its process cannot be given another job: `process` (isolation), `threads`,
+`children`, `limits`, `memory`, `handed back`. Whatever kills it costs the job it has announced
+and nothing else.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """The template: a process that has loaded one epoch, and forks the slots that run its jobs.
 
-    python -m batchpilot_agent.template --registry DIR --epoch HASH --control FD --words FD --agent ID --scratch DIR
+    python -m batchpilot_agent.template --registry DIR --epoch HASH --control FD --words FD
+    --agent ID --scratch DIR
 
-Single-threaded, so that fork is safe; it calls none of the user's functions. The pilot holds the other end of `--control`
-(SOCK_SEQPACKET, one msgpack list a packet):
+Single-threaded, so that fork is safe; it calls none of the user's functions. The pilot holds the
+other end of `--control` (SOCK_SEQPACKET, one msgpack list a packet):
 
     pilot    ["fork", slot, serial] + the slot's socket        ["quit"]
     template ["ready"]   ["failed", type, message, traceback]
              ["forked", slot, serial, pid]   ["ended", slot, serial, pid, wait status, peak KB]
 
-When a slot ends, what is left of its process group is killed before it is told. When the pilot is gone, the kernel kills the
-template, and with it the slots.
+When a slot ends, what is left of its process group is killed before it is told. When the pilot is
+gone, the kernel kills the template, and with it the slots.
 """
 
 from __future__ import annotations

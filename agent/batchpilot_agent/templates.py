@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from typing import Any
@@ -47,12 +48,28 @@ _log = logging.getLogger(__name__)
 class Templates:
     """Keep template and slot processes.
 
+    Args:
+        settings: Of the agent.
+        board: The words of the slots.
+        places: How many slots it has words for.
+        poller: Wakes the pilot when one of them says something.
+        popen: Starts a process.
+
     Attributes:
         heard: What slots and templates have said, in order.
     """
 
-    def __init__(self, settings: Settings, board: Board, places: int, poller: Poller) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        board: Board,
+        places: int,
+        poller: Poller,
+        *,
+        popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
+    ) -> None:
         self._settings = settings
+        self._popen = popen
         self._board = board
         self._poller = poller
         self._free = list(range(places))
@@ -61,7 +78,7 @@ class Templates:
         self._leaving: list[tuple[float, subprocess.Popen[bytes]]] = []
         self.heard: deque[Heard] = deque()
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[TemplateHandle]:
         return iter(self._kept.values())
 
     def get(self, key: TemplateKey, now: float) -> TemplateHandle:
@@ -166,7 +183,7 @@ class Templates:
         command = [sys.executable, "-P", "-m", "batchpilot_agent.template"]
         for name, value in options.items():
             command += [f"--{name}", str(value)]
-        process = subprocess.Popen(
+        process = self._popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=2,

@@ -43,11 +43,11 @@ class ValueReader:
 
     def _read_with_objects(self, data: memoryview) -> tuple[Any, ...]:
         reader = pickle.Unpickler(io.BytesIO(data))  # noqa: S301 - came in a sealed chunk
-        reader.persistent_load = self._object
+        reader.persistent_load = self._object  # type: ignore[method-assign]  # its way
         return reader.load()  # type: ignore[no-any-return]
 
     def _object(self, reference: tuple[str, str]) -> Any:
-        """Return a value of its own for each job: what one job does to it is no other's business."""
+        """Return a value of its own for each job, for it to change as it likes."""
         name = reference[1]
         data = self._last[1] if self._last[0] == name else self._store.get(name)
         self._last = (name, data) if len(data) <= LARGEST_KEPT else ("", b"")

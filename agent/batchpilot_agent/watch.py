@@ -63,10 +63,11 @@ class Watch:
         """Return the running jobs that are to be reported, with what is to be said of them."""
         return [
             (order, (order.running, order.work.chunk.attempt, order.began, order.mirror))
-            for _, order in self._holdings.orders()
+            for slot, order in self._holdings.orders()
             if order.position
             and now - order.seen >= SHOWN_AFTER
             and order.told != (order.position, order.mirror)
+            and self._stopper.position(slot, order) == order.position
         ]
 
     def _look(self, slot: SlotHandle, order: Order, word: Word, now: float) -> None:

@@ -1,7 +1,8 @@
 """The words that a slot and the pilot say to each other in shared memory, without a message.
 
-64 bytes a slot. Before each job the slot *announces* which it begins, and then looks at the limit; the pilot sets the limit, and
-then looks at what is announced (Dekker's order). If both cross a job can run here and elsewhere: its attempt tells.
+64 bytes a slot. Before each job the slot *announces* which it begins, and then looks at the
+limit; the pilot sets the limit, and then looks at what is announced (Dekker's order). If both
+cross a job can run here and elsewhere: its attempt tells.
 """
 
 from __future__ import annotations

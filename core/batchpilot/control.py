@@ -32,6 +32,7 @@ SUPERSEDED = 75
 
 _log = logging.getLogger("batchpilot.control")
 _supervisors: dict[Path, subprocess.Popen[bytes]] = {}
+_agents: list[subprocess.Popen[bytes]] = []  # kept: they outlive the call, and this process too
 
 
 class Nudger:
@@ -87,7 +88,8 @@ def _supervised(paths: RegistryPaths) -> bool:
     record = read_json(paths.logs / "supervisor.json")
     if record is None:
         return False
-    return bool(record["boot"] == boot_id() and is_alive(record["pid"], record["pid_start"]))
+    ours = record["instance"] == read_owner(paths).instance and record["boot"] == boot_id()
+    return bool(ours and is_alive(record["pid"], record["pid_start"]))
 
 
 def start(paths: RegistryPaths) -> None:
@@ -108,9 +110,9 @@ def stop(paths: RegistryPaths, *, agents: bool = True, timeout: float = 30.0) ->
 
     Agents drain: what runs is handed back uncharged and goes on at the next start.
     """
-    record = read_json(paths.logs / "supervisor.json") or {}
-    pid, started = int(record.get("pid", 0)), int(record.get("pid_start", 0))
-    _end(pid, started, timeout)
+    record = read_json(paths.logs / "supervisor.json")
+    if record is not None and _supervised(paths):
+        _end(record["pid"], record["pid_start"], timeout)
     owner = read_owner(paths)
     if owner.coordinator_alive:
         _end(owner.pid, owner.pid_start, timeout)
@@ -226,7 +228,7 @@ def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> l
         raise BatchpilotError(f"there is no pool {pool!r}", remedy="assign it to reg.pools first")
     ids = [f"{chosen[0].name}-{secrets.token_hex(4)}" for _ in range(n)]
     for agent in ids:
-        launch_local(
+        keeper = launch_local(
             paths,
             agent_id=agent,
             pool=chosen[0].name,
@@ -235,6 +237,7 @@ def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> l
             memory=chosen[0].memory,
             idle_timeout=chosen[0].idle_timeout,
         )
+        _agents.append(keeper)
     return ids
 
 
@@ -332,7 +335,7 @@ def _wait(condition: Callable[[], bool], timeout: float) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        for supervisor in _supervisors.values():
-            supervisor.poll()
+        for child in (*_supervisors.values(), *_agents):
+            child.poll()
         time.sleep(0.02)
     return True

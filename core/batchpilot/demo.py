@@ -74,6 +74,10 @@ def run(directory: Path, *, retry: bool = False) -> int:
         _say_failures(registry, outcome, directory)
         if not ran_before:
             control.stop(registry.paths)
+        else:
+            click.echo(
+                f"\nThe coordinator ran before and goes on: batchpilot coordinator stop {directory}"
+            )
     _say_how_to_go_on(directory)
     return 0 if outcome.ok else 1
 

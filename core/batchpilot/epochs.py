@@ -1,7 +1,8 @@
-"""The code of a submission, kept: what a function is, and everything of the user's that it may import.
+"""Keep the code of a submission: its function, and all of the user's that it may import.
 
-Installed libraries are expected on the nodes; all other loaded modules are stored by content with each submission, so edited files
-never change queued jobs. What the agents read is `batchpilot_agent.manifest.Manifest`.
+Installed libraries are expected on the nodes; all other loaded modules are stored by content with
+each submission, so edited files never change queued jobs. What the agents read is
+`batchpilot_agent.manifest.Manifest`.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def _namespace(name: str, module: ModuleType) -> StoredModule | None:
 
 
 def _path() -> Iterator[str]:
-    """Yield the entries of sys.path that are the user's own: script directory, working directory."""
+    """Yield the user's own entries of sys.path: script directory, working directory."""
     seen = set()
     for entry in sys.path:
         path = str(Path(entry or ".").absolute())

@@ -168,6 +168,8 @@ class _Function(Predicate):
 
 
 def _parse(text: str) -> ast.Expression:
+    if not text.strip():
+        raise DefinitionError("an empty string is no expression", remedy="use None to find all")
     try:
         return ast.parse(_with_words(f"(\n{text}\n)"), mode="eval")
     except (SyntaxError, tokenize.TokenError, ValueError) as error:

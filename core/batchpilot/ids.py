@@ -110,7 +110,7 @@ def _looked_up(term: str, registry: Selectable) -> JobIds:
 
 
 def _drop_unknown(array: Ids, states: States) -> Ids:
-    there = (states(array) if callable(states) else _take(states, array)) != State.ABSENT
+    there: NDArray[np.bool_] = _states_of(array, states) != State.ABSENT
     if bool(there.all()):
         return array
     gone, kept = array[~there], array[there]
@@ -118,7 +118,9 @@ def _drop_unknown(array: Ids, states: States) -> Ids:
     return kept
 
 
-def _take(states: NDArray[np.uint8], array: Ids) -> NDArray[np.uint8]:
+def _states_of(array: Ids, states: States) -> NDArray[np.uint8]:
+    if callable(states):
+        return states(array)
     inside = (array >= 1) & (array <= len(states))
     if bool(inside.all()):
         every: NDArray[np.uint8] = states[array - 1]

@@ -3,7 +3,8 @@
 The code of a slot is run in this process (or, `external`, in a fresh one for each job), with the
 same seeds, the same capture of the output and the same records in a segment, so that results,
 logs and states are read as any others. The hash seed and the thread counts are this process's
-own."""
+own.
+"""
 
 from __future__ import annotations
 

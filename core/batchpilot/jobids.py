@@ -15,6 +15,7 @@ from batchpilot.store.pages import Ids, ranges_of
 
 
 _SHOWN_RANGES = 8
+_LARGEST = 2**63 - 1
 
 
 class JobIds(Sequence[int]):
@@ -158,7 +159,7 @@ def _whole_numbers(values: NDArray[Any]) -> list[int]:
     for value in values.tolist():
         if isinstance(value, float) and value.is_integer():
             numbers.append(int(value))
-        elif isinstance(value, Integral) and not isinstance(value, bool):
+        elif isinstance(value, Integral) and not isinstance(value, bool) and abs(value) <= _LARGEST:
             numbers.append(operator.index(value))
         else:
             raise _no_ids(value)

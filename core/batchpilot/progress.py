@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 
-_LINE_SECONDS = 10.0
+LINE_SECONDS = 10.0
 
 
 class Progress(Protocol):
@@ -51,7 +51,7 @@ class _Lines:
     def show(self, ended: int, *, running: int, failed: int) -> None:
         now = time.monotonic()
         last = ended == self._jobs and self._told >= 0
-        if ended == self._told or (now - self._last < _LINE_SECONDS and not last):
+        if ended == self._told or (now - self._last < LINE_SECONDS and not last):
             return
         self._last, self._told = now, ended
         sys.stderr.write(f"{_words(ended, self._jobs, running, failed)}\n")

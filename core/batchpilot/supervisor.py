@@ -64,7 +64,12 @@ class Supervisor:
         me = os.getpid()
         write_json(
             self._paths.logs / "supervisor.json",
-            {"pid": me, "pid_start": process_start(me), "boot": boot_id()},
+            {
+                "pid": me,
+                "pid_start": process_start(me),
+                "boot": boot_id(),
+                "instance": self._instance,
+            },
         )
         try:
             return self._supervise()

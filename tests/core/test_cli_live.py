@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from batchpilot_broker.files import read_json
 
 
 WITHIN = 30.0
+
+Until = Callable[[Callable[[], object]], None]
 
 
 @pytest.fixture
@@ -52,14 +53,6 @@ def define(registry: Registry, gate: Path, jobs: int = 3) -> None:
     registry.batch_map(through, x=range(jobs), gate=str(gate))
 
 
-def eventually(found: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + WITHIN
-    while not (value := found()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
-
-
 def start_cli(*words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
@@ -84,14 +77,14 @@ def read_document(capfd: pytest.CaptureFixture[str], *words: object) -> dict[str
 
 
 def test_a_run_is_submitted_watched_and_waited_for(
-    registry: Registry, gate: Path, capfd: pytest.CaptureFixture[str]
+    registry: Registry, gate: Path, until: Until, capfd: pytest.CaptureFixture[str]
 ) -> None:
     where = registry.file_dir
     define(registry, gate)
 
     assert main(["submit", str(where)]) == 0
     assert capfd.readouterr().out == "3 jobs submitted\n"
-    eventually(lambda: len(registry.find_running()) == 2)
+    until(lambda: len(registry.find_running()) == 2)
 
     status = read_document(capfd, "status", where)
     assert (status["jobs"]["running"], status["jobs"]["queued"]) == (2, 1)
@@ -130,12 +123,14 @@ def test_the_password_of_the_broker_is_not_told(
     assert not read_document(capfd, "broker", "status", where)["running"]
 
 
-def test_a_log_is_followed_until_the_job_has_ended(registry: Registry, gate: Path) -> None:
+def test_a_log_is_followed_until_the_job_has_ended(
+    registry: Registry, gate: Path, until: Until
+) -> None:
     define(registry, gate, jobs=1)
     registry.submit_jobs()
 
     follower = start_cli("log", registry.file_dir, 1, "-f")
-    eventually(lambda: len(registry.find_running()) == 1)
+    until(lambda: len(registry.find_running()) == 1)
     assert follower.poll() is None
     gate.touch()
     out, err = follower.communicate(timeout=WITHIN)
@@ -144,13 +139,13 @@ def test_a_log_is_followed_until_the_job_has_ended(registry: Registry, gate: Pat
 
 
 def test_an_interrupted_wait_ends_with_130_and_the_jobs_go_on(
-    registry: Registry, gate: Path
+    registry: Registry, gate: Path, until: Until
 ) -> None:
     define(registry, gate, jobs=1)
     registry.submit_jobs()
     waiting = start_cli("wait", registry.file_dir)
-    eventually(lambda: len(registry.find_running()) == 1)
-    eventually(lambda: psutil.Process(waiting.pid).cpu_times().user > 0.3)
+    until(lambda: len(registry.find_running()) == 1)
+    until(lambda: psutil.Process(waiting.pid).cpu_times().user > 0.3)
 
     waiting.send_signal(signal.SIGINT)
     _, err = waiting.communicate(timeout=WITHIN)
@@ -158,15 +153,16 @@ def test_an_interrupted_wait_ends_with_130_and_the_jobs_go_on(
     assert waiting.returncode == 130, err
     assert "Traceback" not in err
     assert len(registry.find_running()) == 1
+    gate.touch()
 
 
 def test_a_killed_job_is_as_if_never_submitted(
-    registry: Registry, gate: Path, capfd: pytest.CaptureFixture[str]
+    registry: Registry, gate: Path, until: Until, capfd: pytest.CaptureFixture[str]
 ) -> None:
     where = str(registry.file_dir)
     define(registry, gate, jobs=2)
     registry.submit_jobs()
-    eventually(lambda: len(registry.find_running()) == 2)
+    until(lambda: len(registry.find_running()) == 2)
 
     assert main(["kill", where, "1"]) == 0
     assert capfd.readouterr().out == "1 job killed\n"
@@ -176,7 +172,7 @@ def test_a_killed_job_is_as_if_never_submitted(
 
 
 def test_agents_can_be_started_stopped_and_resumed(
-    registry: Registry, gate: Path, capfd: pytest.CaptureFixture[str]
+    registry: Registry, gate: Path, until: Until, capfd: pytest.CaptureFixture[str]
 ) -> None:
     where = str(registry.file_dir)
     gate.touch()
@@ -188,12 +184,12 @@ def test_agents_can_be_started_stopped_and_resumed(
     def there() -> set[str]:
         return {agent["id"] for agent in read_document(capfd, "agents", "list", where)["agents"]}
 
-    eventually(lambda: there() == started)
+    until(lambda: there() == started)
     assert len(started) == 2
 
     assert main(["agents", "stop", where]) == 0
     assert set(capfd.readouterr().out.split()) == started
-    eventually(lambda: not there())
+    until(lambda: not there())
     registry.submit_jobs()
     assert main(["wait", where, "--timeout", "2", "--quiet"]) == 4
 
@@ -201,48 +197,27 @@ def test_agents_can_be_started_stopped_and_resumed(
     assert main(["wait", where, "--quiet"]) == 0
 
 
-def test_a_broker_that_does_not_answer_ends_with_69(registry: Registry, gate: Path) -> None:
-    define(registry, gate)
+def test_a_broker_that_does_not_answer_ends_with_69(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHPILOT_BROKER_URL", "redis://127.0.0.1:1")
 
-    code = (
-        "import os, sys; os.environ['BATCHPILOT_BROKER_URL'] = 'redis://127.0.0.1:1';"
-        "from batchpilot.cli import main; sys.exit(main())"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", code, "wait", str(registry.file_dir), "1"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=WITHIN,
-    )
+    asked = start_cli("broker", "start", registry.file_dir)
+    out, err = asked.communicate(timeout=WITHIN)
 
-    assert ended.returncode == 0, "no job was submitted: nothing to wait for"
-
-    ended = subprocess.run(
-        [sys.executable, "-c", code, "broker", "start", str(registry.file_dir)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=WITHIN,
-    )
-    assert ended.returncode == 69, ended.stderr
-    assert "Remedy: " in ended.stderr
+    assert (asked.returncode, out) == (69, ""), err
+    assert "Remedy: " in err
 
 
-def test_the_coordinator_runs_in_the_foreground_until_it_is_interrupted(registry: Registry) -> None:
+def test_the_coordinator_runs_in_the_foreground_until_it_is_interrupted(
+    registry: Registry, until: Until
+) -> None:
     running = start_cli("coordinator", "run", registry.file_dir)
-    office = eventually(
-        lambda: (
-            state
-            if (state := control.coordinator_status(registry.paths))["running"]
-            and control.broker_status(registry.paths)["running"]
-            else None
-        )
-    )
+    until(lambda: control.coordinator_status(registry.paths)["running"])
+    office = control.coordinator_status(registry.paths)
 
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=WITHIN)
 
-    eventually(lambda: not psutil.pid_exists(office["pid"]))
+    assert running.returncode == 0
+    assert not psutil.pid_exists(office["pid"])

@@ -166,7 +166,7 @@ def test_the_screen_tells_counts_pace_time_left_agents_errors_and_daemons() -> N
             agents=(PoolUse(pool="local", agents=1, slots=2, busy=2),),
             errors=(Group(message="ValueError: " + 40 * "no ", ids=[4, 5, 9]),),
             coordinator={"running": True, "pid": 7, "host": "n1", "term": 2},
-            broker={"running": True, "url": "unix:///s", "version": "Valkey 9", "generation": 1},
+            broker={"running": True, "url": "unix:///s", "version": "Valkey 9"},
         )
     ).plain.splitlines()
 
@@ -179,7 +179,7 @@ def test_the_screen_tells_counts_pace_time_left_agents_errors_and_daemons() -> N
     assert lines[12].endswith("...  (jobs 4-5,9)")
     assert lines[13:] == [
         "Coordinator: running, process 7 on n1, term 2",
-        "Broker: running, Valkey 9 at unix:///s, generation 1",
+        "Broker: running, Valkey 9 at unix:///s",
     ]
     assert max(map(len, lines)) <= 80
 

@@ -119,8 +119,14 @@ def test_an_unknown_value_is_no_match(expr: str, found: list[int]) -> None:
 def test_logic_has_three_values(values: list[bool | None]) -> None:
     a, b = values
     known = [bool(x) for x in (True, False)]
-    both = {x and y for x in ([a] if a is not None else known) for y in ([b] if b is not None else known)}
-    either = {x or y for x in ([a] if a is not None else known) for y in ([b] if b is not None else known)}
+    both = {
+        x and y
+        for x in ([a] if a is not None else known)
+        for y in ([b] if b is not None else known)
+    }
+    either = {
+        x or y for x in ([a] if a is not None else known) for y in ([b] if b is not None else known)
+    }
 
     assert matching("(i == True) & (j == True)", [(a, b)]) == ([1] if both == {True} else [])
     assert matching("(i == True) | (j == True)", [(a, b)]) == ([1] if either == {True} else [])

@@ -11,10 +11,11 @@ import pytest
 from batchpilot.errors import DefinitionError, JobsNotFound, UnknownName
 from batchpilot.ids import BatchpilotWarning, JobIds
 from batchpilot.status import Status
-from conftest import HandMade, Make
+
+from .conftest import HandMade, Make
 
 
-HERE = Path(__file__).parent / "golden"
+HERE = Path(__file__).parents[1] / "golden"
 G01 = json.loads((HERE / "g01_lecture_map.json").read_text())
 G07 = json.loads((HERE / "g07_find.json").read_text())
 
@@ -61,7 +62,7 @@ def test_the_lecture_is_found_by_its_parameters(lecture: HandMade) -> None:
 
 def test_expressions_find_what_batchtools_finds(hand_made: Make) -> None:
     reg = hand_made(i=range(1, 6), j=[1, 3, 2, 4, 5], s=["a", "b", "a", "b", "c"]).registry
-    n = 2
+    n = 2  # the golden file holds answers only; these vectors have them
 
     assert list(reg.find_jobs("i == 1")) == as_list(G07["i_eq_1"]["value"])
     assert list(reg.find_jobs("i >= 3")) == G07["i_ge_3"]["value"]

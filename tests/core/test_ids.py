@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from batchpilot.errors import DefinitionError
 from batchpilot.ids import BatchpilotWarning, JobIds, coerce_ids, parse_selector
-from conftest import Make
+
+from .conftest import Make
 
 
 EVERYONE = np.ones(20, np.uint8)
@@ -104,7 +105,7 @@ def test_the_repr_is_short(ids: Any, text: str) -> None:
         pd.DataFrame({"x": [1]}, index=pd.Index([3], name="job_id")),
         iter([3]),
     ],
-    ids=lambda ids: type(ids).__name__ + str(getattr(ids, "dtype", "")),
+    ids=lambda ids: f"{type(ids).__name__}{getattr(ids, 'shape', '')}{getattr(ids, 'dtype', '')}",
 )
 def test_ids_come_in_many_kinds(ids: Any) -> None:
     assert coerce_ids(ids, states=EVERYONE).tolist() == [3]

@@ -10,11 +10,12 @@ import pytest
 
 from batchpilot.errors import DefinitionError, ReadOnly
 from batchpilot.ids import BatchpilotWarning, JobIds
-from batchpilot.registry import load_registry
-from conftest import HandMade, Make
+from batchpilot.registry.whole import load_registry
+
+from .conftest import HandMade, Make
 
 
-G07 = json.loads((Path(__file__).parent / "golden" / "g07_find.json").read_text())
+G07 = json.loads((Path(__file__).parents[1] / "golden" / "g07_find.json").read_text())
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import batchpilot as bp
 from batchpilot.errors import DefinitionError
 
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "g08_tables.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "g08_tables.json").read_text())
 
 
 def table(*values: Any) -> pd.DataFrame:

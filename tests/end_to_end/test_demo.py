@@ -7,20 +7,26 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
+from batchpilot import control
 from batchpilot.registry.whole import load_registry
 from batchpilot.store.pages import read_column
+from batchpilot_broker.paths import RegistryPaths
 
 
 JOBS = 1001
 REFUSED = 1001
 PNG = b"\x89PNG\r\n\x1a\n"
 WITHIN = 90.0
+RUN = "import sys; from batchpilot.cli import main; sys.exit(main())"
+
+Until = Callable[[Callable[[], object]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +40,15 @@ class DemoRun:
     attempts: list[int]
 
 
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 def run_python(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words],
         cwd=where,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -47,15 +57,23 @@ def run_python(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def run_demo(where: Path, *options: str) -> DemoRun:
     begun = time.monotonic()
-    code = "import sys; from batchpilot.cli import main; sys.exit(main())"
-    ended = run_python(where, "-c", code, "demo", *options)
+    run = run_python(where, "-c", RUN, "demo", *options)
     return DemoRun(
-        code=ended.returncode,
-        out=ended.stdout,
-        err=ended.stderr,
+        code=run.returncode,
+        out=run.stdout,
+        err=run.stderr,
         seconds=time.monotonic() - begun,
         attempts=attempts(where),
     )
+
+
+def ended(where: Path) -> int:
+    """Return how many jobs have ended; none where the registry is not there yet."""
+    if not (where / "demo-registry").exists():
+        return 0
+    with load_registry(where / "demo-registry", writeable=False) as registry:
+        status = registry.get_status()
+    return status.done + status.error + status.expired
 
 
 def attempts(where: Path) -> list[int]:
@@ -125,11 +143,11 @@ def test_the_job_that_must_fail_is_shown_with_traceback_and_log(first: DemoRun) 
 def test_the_three_lines_of_python_work(where: Path, first: DemoRun) -> None:
     lines = re.findall(r"^  (.+)$", first.out.partition("Go on in Python:\n")[2], re.MULTILINE)
 
-    ended = run_python(where, "-c", "\n".join([*lines[:-1], f"print({lines[-1]})"]))
+    run = run_python(where, "-c", "\n".join([*lines[:-1], f"print({lines[-1]})"]))
 
     assert len(lines) == 3
-    assert ended.returncode == 0, ended.stderr
-    assert "breast cancer logistic regression" in ended.stdout
+    assert run.returncode == 0, run.stderr
+    assert "breast cancer logistic regression" in run.stdout
 
 
 def test_the_second_run_computes_nothing_and_shows_the_same(
@@ -158,6 +176,31 @@ def test_a_part_that_was_reset_is_all_that_is_computed_again(where: Path, second
     assert table(third.out) == table(second.out)
     changed = [i for i in range(JOBS) if third.attempts[i] != second.attempts[i]]
     assert changed == [job - 1 for job in redone]
+
+
+def test_a_killed_demo_is_gone_on_with(tmp_path: Path, until: Until) -> None:
+    killed = subprocess.Popen(
+        [sys.executable, "-c", RUN, "demo"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: ended(tmp_path) > 100)
+    killed.kill()
+    killed.wait()
+    before = ended(tmp_path)
+
+    again = run_demo(tmp_path)
+    control.stop(RegistryPaths(tmp_path / "demo-registry"))
+
+    assert before < JOBS
+    assert again.code == 0, again.err
+    assert re.search(r"\d+ done, \d failed, \d+ under way, 0 to submit", again.out)
+    computed = re.search(r"^(\d+) jobs computed in this run", again.out, re.MULTILINE)
+    assert computed
+    assert int(computed[1]) <= JOBS - before
+    assert "The coordinator ran before" in again.out
 
 
 def test_nothing_of_the_demo_is_left_running(where: Path, first: DemoRun) -> None:

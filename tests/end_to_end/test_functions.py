@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import textwrap
 import threading
 from collections.abc import Callable
@@ -132,7 +131,7 @@ def closure(offset: int) -> Callable[[int], int]:
     return lambda x: x + offset
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, tuple[Callable[[], Any], dict[str, int] | None, list[int]]] = {
     "top level": (lambda: power, {"exponent": 2}, [1, 4, 9]),
     "lambda": (lambda: lambda x: x + 1, None, [2, 3, 4]),
     "closure": (lambda: closure(40), None, [41, 42, 43]),
@@ -141,7 +140,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["top level", "lambda", "closure", "bound method", "partial"])
+@pytest.mark.parametrize("kind", FUNCTIONS)
 def test_a_function_of_each_kind_is_a_job(make_study: MakeStudy, kind: str) -> None:
     function, more, results = FUNCTIONS[kind]
     registry = make_study()
@@ -169,15 +168,6 @@ def with_lock() -> Callable[[int], int]:
             return x
 
     return locked
-
-
-def with_file() -> Callable[[int], int]:
-    source = open(os.devnull)  # noqa: PTH123, SIM115 - it has to be open when it is pickled
-
-    def reading(x: int) -> int:
-        return x + len(source.read())
-
-    return reading
 
 
 def with_generator() -> Callable[[int], int]:
@@ -229,6 +219,7 @@ def test_a_value_that_cannot_be_pickled_is_refused(make_study: MakeStudy, where:
         registry.batch_map(lambda x, y: (x, y), x=[1, 2], **given)
 
     assert registry.find_jobs() == []
+    assert not list(registry.paths.objects.iterdir())
 
 
 def test_a_registry_is_usable_after_a_refusal(make_study: MakeStudy) -> None:

@@ -31,9 +31,9 @@ def coordinator() -> None:
 
 @coordinator.command()
 @registry_argument
-def run(directory: str) -> int:
+def run(directory: str) -> None:
     """Run broker and coordinator in the foreground, until Ctrl-C."""
-    return control.run_foreground(paths_of(directory))
+    control.run_foreground(paths_of(directory))
 
 
 @coordinator.command("status")

@@ -107,7 +107,7 @@ def _office(state: State) -> str:
 
 
 def _server(state: State) -> str:
-    return f"{state['version']} at {state['url']}, generation {state['generation']}"
+    return f"{state['version']} at {state['url']}"
 
 
 def shorten(text: str, room: int) -> str:

@@ -1,8 +1,8 @@
 """Audit: every 30 s, feed again what was fed but is neither queued nor leased.
 
 That is what a stranger's `rq empty` or FLUSHALL leaves, or a crash between the commit of a chunk
-and its enqueueing. After the broker has lost its data all queued chunks are fed again a second later;
-leased ones when their agents have had the time to announce them.
+and its enqueueing. After the broker has lost its data all queued chunks are fed again a second
+later; leased ones when their agents have had the time to announce them.
 """
 
 from __future__ import annotations

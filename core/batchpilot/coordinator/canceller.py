@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from batchpilot.store.changing import end_chunk
-from batchpilot.store.pages import Ids, ranges_of, unpack_ranges
-from batchpilot_broker.frames import Kind
+from batchpilot.store.pages import Ids, unpack_ranges
+from batchpilot.store.tombstones import tombstone
 
 from .desk import Desk
 
@@ -27,7 +27,7 @@ class Canceller:
             orders = tx.all("all_cancels")
         for number, blob, floor in orders:
             ids = unpack_ranges(blob)
-            self._desk.write_note(Kind.REVOKED, [ranges_of(ids).tolist(), floor])
+            self._desk.segment.append(tombstone(blob, floor))
             self._cancel(ids, floor)
             with self._desk.db.write() as tx:
                 tx.execute("drop_cancel", number)

@@ -10,6 +10,7 @@ from batchpilot.errors import BrokerError, TermSuperseded
 from batchpilot.pools import Local, from_records
 from batchpilot.registry.finding import Finding
 from batchpilot.store.owner import Office
+from batchpilot.store.tombstones import coordinator_segment
 from batchpilot_agent.segments import SegmentWriter, create_segment
 from batchpilot_broker.coordside import CoordinatorBroker
 from batchpilot_broker.events import Event
@@ -78,8 +79,8 @@ class Coordinator:
         registry = self._registry
         paths = registry.paths
         term = self._office.take()
-        segment = paths.segments / f"coordinator-{term}.results"
-        create_segment(segment, f"coordinator-{term}", registry.instance)
+        segment = paths.segments / coordinator_segment(term)
+        create_segment(segment, segment.stem, registry.instance)
         bus = Bus()
         bus.listen(_say)
         self._desk = Desk(

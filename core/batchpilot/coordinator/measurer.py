@@ -86,9 +86,7 @@ class Measurer:
         if changes == self._backed_up:
             return
         self._backed_up = changes
-        self._desk.db.backup(self._desk.paths.backup / f"registry-{time.time_ns()}.db")
-        for old in sorted(self._desk.paths.backup.glob("registry-*.db"))[:-2]:
-            old.unlink()
+        self._desk.db.back_up(time.time_ns())
 
     def _take(self, now: float) -> Snapshot:
         survey = self._desk.survey

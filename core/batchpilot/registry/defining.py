@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -20,7 +21,6 @@ from batchpilot.store.pages import State
 from batchpilot.store.params import ParsEncoder, append_pars
 from batchpilot.store.statements import sql
 from batchpilot.vectors import as_columns, recycle
-from batchpilot_agent.objects import ObjectStore
 
 from .base import RegistryBase
 from .labels import checked_tags
@@ -67,15 +67,18 @@ class Defining(RegistryBase):
         columns = recycle(as_columns(args, vectors), warnings.warn)
         shape = describe_function(fun)
         _check_names(shape, columns, more_args or {})
+        # All is pickled before anything is stored: what is refused leaves nothing behind.
+        function = pickle_function(fun)
+        static = pickle_value(dict(more_args), "more_args") if more_args else None
+        encoder = ParsEncoder(self.objects)
+        pickles = encoder.encode(list(columns.values())) if columns else []
         definition = Definition(
-            function=self.objects.put(pickle_function(fun)),
+            function=self.objects.put(function),
             names=tuple(columns),
             positional=tuple(name for name in shape.positional if name in columns),
             passes_job=shape.passes_job and "job" not in columns,
-            more_args=_stored(self.objects, more_args),
+            more_args=None if static is None else self.objects.put(static),
         )
-        encoder = ParsEncoder(self.objects)
-        pickles = encoder.encode(list(columns.values())) if columns else []
         with self._changing() as tx:
             self._check_empty(tx)
             tx.set_meta("definition", msgpack.packb(asdict(definition)))
@@ -85,6 +88,7 @@ class Defining(RegistryBase):
             tx.db.executemany(
                 sql("add_tag"), [(job, name) for job in ids.tolist() for name in labels]
             )
+        self._db.back_up(time.time_ns())
         return JobIds(ids)
 
     def _check_empty(self, tx: Transaction) -> None:
@@ -103,10 +107,6 @@ def add_jobs(tx: Transaction, pickles: Sequence[bytes]) -> np.ndarray[Any, np.dt
     tx.pages.put("state", ids, State.DEFINED)
     tx.set_meta("last_job", last + len(pickles))
     return ids
-
-
-def _stored(objects: ObjectStore, more_args: Mapping[str, Any] | None) -> str | None:
-    return objects.put(pickle_value(dict(more_args), "more_args")) if more_args else None
 
 
 def _check_names(shape: Parameters, vectors: Iterable[str], more_args: Iterable[str]) -> None:

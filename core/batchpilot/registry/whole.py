@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 from batchpilot.errors import DefinitionError
+from batchpilot.notices import warn
+from batchpilot.store.adoption import Place, adopt, place_of
+from batchpilot.store.owner import read_owner
 
 from .base import make_files, open_paths
 from .collecting import Collecting
@@ -71,22 +74,31 @@ def make_registry(
         raise DefinitionError(
             f"seed={seed!r} is no positive whole number", remedy="give one, or None"
         )
-    where = Path("." if work_dir is None else work_dir).expanduser().absolute()
+    where = Path(work_dir if work_dir is not None else ".").expanduser().absolute()
     if not where.is_dir():
         raise DefinitionError(f"work_dir {where} is no directory", remedy="make it first")
     return Registry(make_files(file_dir, seed=seed, kind="map", work_dir=where))
 
 
 def load_registry(
-    file_dir: str | os.PathLike[str] = "registry", *, writeable: bool = True
+    file_dir: str | os.PathLike[str] = "registry",
+    *,
+    writeable: bool = True,
+    as_copy: bool = False,
 ) -> Registry:
     """Open an existing registry.
+
+    A copy (another directory or user than the registry was made for, on the host that owns it) is
+    adopted: it becomes a registry of its own, and jobs handed out in the original are not
+    submitted in it.
 
     Args:
         file_dir: Its directory.
         writeable: False to open it for reading only. Where the directory cannot be written, the
         registry is
             opened for reading and a changing call says why.
+        as_copy: Adopt the directory as a copy also where only you can know that it is one: on
+            another host than the one that owns the registry.
 
     Raises:
         RegistryMissing: There is none.
@@ -100,6 +112,13 @@ def load_registry(
         return Registry(paths, writeable=False, why_read_only="as asked by writeable=False")
     if not os.access(paths.root, os.W_OK):
         return Registry(paths, writeable=False, why_read_only="you may not write there")
+    place = place_of(paths)
+    if place is Place.COPY or as_copy:
+        count = adopt(paths)
+        warn(f"{paths.root} is a copy and now a registry of its own; {count} jobs were taken back")
+    elif place is Place.ELSEWHERE:
+        host = read_owner(paths).host
+        return Registry(paths, writeable=False, why_read_only=f"{host} owns it")
     return Registry(paths)
 
 

@@ -12,6 +12,7 @@ from batchpilot.ids import JobIds, coerce_ids
 from batchpilot.store.changing import revoke
 from batchpilot.store.owner import read_owner
 from batchpilot.store.pages import LIVE_STATES, State, read_column
+from batchpilot.store.tombstones import entomb
 
 from .submitting import Submitting
 
@@ -44,6 +45,7 @@ class Withdrawing(Submitting):
             killed = chosen[np.isin(states[chosen - 1], LIVE_STATES)]
             revoke(tx, killed)
         if len(killed):
+            entomb(self._db)
             self._nudge()
             self._wait_for_cancels()
         return JobIds(killed)
@@ -71,6 +73,7 @@ class Withdrawing(Submitting):
                 )
             reset = chosen[states[chosen - 1] != State.DEFINED]
             revoke(tx, reset)
+        entomb(self._db)
         return JobIds(chosen)
 
     def _wait_for_cancels(self) -> None:

@@ -49,9 +49,7 @@ _NETWORK = (
 
 
 class Transaction:
-    """Hold a transaction under way: the connection, the pages, and what is told after the
-    commit.
-    """
+    """Hold a transaction under way: the connection and the pages of job states."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.db = connection
@@ -141,7 +139,17 @@ class Database:
         """Close the connection."""
         self._connection.close()
 
-    def backup(self, target: Path) -> None:
+    def back_up(self, stamp: int) -> None:
+        """Copy the database to `backup/` and keep the two newest copies.
+
+        Args:
+            stamp: Nanoseconds since 1970, the copy's name.
+        """
+        self.copy_to(self.paths.backup / f"registry-{stamp}.db")
+        for old in sorted(self.paths.backup.glob("registry-*.db"))[:-2]:
+            old.unlink()
+
+    def copy_to(self, target: Path) -> None:
         """Copy the database, consistent and whole, to another file."""
         aside = target.with_name(f".{target.name}.{os.getpid()}.aside")
         aside.unlink(missing_ok=True)

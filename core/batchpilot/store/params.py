@@ -1,8 +1,8 @@
 """Parameters of jobs: one pickle a job, end to end in pages of 1024.
 
-So the parameters of a chunk are a slice of bytes, and the coordinator never unpickles them. A value that makes a job's pickle larger than 64 KB is
-stored once by content in `objects/` and stands in the pickle as the persistent id ("object",
-hash).
+So the parameters of a chunk are a slice of bytes, and the coordinator never unpickles them. A
+value that makes a job's pickle larger than 64 KB is stored once by content in `objects/` and
+stands in the pickle as the persistent id ("object", hash).
 """
 
 from __future__ import annotations

@@ -26,7 +26,17 @@ from batchpilot_agent.channel import LENGTH, pack_message
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_agent.segments import create_segment
 from batchpilot_agent.words import NO_LIMIT, WORDS, WORDS_SIZE
-from batchpilot_broker.frames import HEADER, LOG, NO_PART, ROW, Frame, Kind, frame_at, scan
+from batchpilot_broker.frames import (
+    HEADER,
+    LOG,
+    NO_PART,
+    ROW,
+    ROW_FIELDS,
+    Frame,
+    Kind,
+    frame_at,
+    scan,
+)
 from batchpilot_broker.paths import RegistryPaths
 
 
@@ -53,16 +63,21 @@ class Row:
 
     @property
     def value(self) -> Any:
+        """Return the result."""
         assert self.outcome == 1, self.error
 
-        return pickle.loads(self.body)
+        return pickle.loads(self.body)  # noqa: S301 - our own slot wrote it
 
     @property
     def error(self) -> list[str]:
+        """Return type, message and traceback."""
         assert self.outcome == 2
 
         found: list[str] = msgpack.unpackb(self.body)
         return found
+
+
+_ROW_NAMES = [name for name, _ in ROW_FIELDS if name != "pos"]
 
 
 class Talk:
@@ -73,6 +88,7 @@ class Talk:
         sock.settimeout(PATIENCE)
 
     def send(self, message: list[Any]) -> None:
+        """Send a message."""
         self.sock.sendall(pack_message(message))
 
     def receive(self) -> list[Any] | None:
@@ -107,9 +123,9 @@ class SlotProcess:
     talk: Talk
     orders: int = 0
 
-    def order(
+    def order(  # noqa: PLR0913 - the fields of an order
         self,
-        values: Sequence[tuple[Any, ...]],
+        values: Sequence[tuple[Any, ...] | bytes],
         *,
         ids: Sequence[int] | None = None,
         isolation: str = "slot",
@@ -149,7 +165,7 @@ class SlotProcess:
         assert (kind, serial) == ("end", self.orders)
         return [ran, why]
 
-    def run(self, values: Sequence[tuple[Any, ...]], **options: Any) -> list[Any]:
+    def run(self, values: Sequence[tuple[Any, ...] | bytes], **options: Any) -> list[Any]:
         """Send an order and wait for its end."""
         self.order(values, **options)
         return self.end()
@@ -159,9 +175,11 @@ class SlotProcess:
         return self.talk.receive() is None
 
     def words(self) -> tuple[Any, ...]:
+        """Return the slot's words."""
         return WORDS.unpack_from(self.agent.words, self.number * WORDS_SIZE)
 
     def set_limit(self, limit: int) -> None:
+        """Say at which position no job may start."""
         struct.pack_into("<I", self.agent.words, self.number * WORDS_SIZE + 16, limit)
 
 
@@ -180,6 +198,7 @@ class Template:
         return msgpack.unpackb(packet) if packet else []
 
     def fork(self, number: int = 0) -> SlotProcess:
+        """Have a slot forked."""
         serial = next(self.agent.serials)
         WORDS.pack_into(self.agent.words, number * WORDS_SIZE, 0, 0, 0.0, NO_LIMIT, 0, 0, 0, 0)
         ours, theirs = socket.socketpair()
@@ -201,6 +220,7 @@ class Template:
         return pid, status
 
     def close(self) -> None:
+        """End what was started."""
         for slot in self.slots.values():
             slot.talk.sock.close()
         self.control.close()
@@ -303,6 +323,7 @@ class Agent:
         return self.rows()[-1].value
 
     def frames(self, path: Path) -> list[Frame | tuple[int, int]]:
+        """Return the frames and gaps of a segment."""
         return list(scan(path.read_bytes()))
 
     def rows(self) -> list[Row]:
@@ -311,9 +332,10 @@ class Agent:
         for frame in self.frames(self.paths.results(self.id)):
             assert isinstance(frame, Frame), "a gap"
             if frame.kind == Kind.ROW:
-                fields = ROW.unpack_from(frame.payload)
+                fields: tuple[Any, ...] = ROW.unpack_from(frame.payload)
                 assert fields[-1] == HEADER.size + len(frame.payload)
-                rows.append(Row(*fields, bytes(frame.payload[ROW.size :])))
+                body = bytes(frame.payload[ROW.size :])
+                rows.append(Row(**dict(zip(_ROW_NAMES, fields, strict=True)), body=body))
         return rows
 
     def notes(self, kind: Kind) -> list[Any]:
@@ -329,7 +351,7 @@ class Agent:
         while position != NO_PART:
             frame = frame_at(data, position)
             assert frame is not None
-            job, attempt, position, number = LOG.unpack_from(frame.payload)
+            job, attempt, position, _ = LOG.unpack_from(frame.payload)
             assert (job, attempt) == (row.job, row.attempt)
             parts.insert(0, bytes(frame.payload[LOG.size :]))
         return b"".join(parts)
@@ -342,6 +364,7 @@ class Agent:
             select.select([], [], [], 0.005)
 
     def close(self) -> None:
+        """End what was started."""
         for template in self.templates:
             template.close()
         self.words.close()

@@ -1,5 +1,7 @@
 """The code of a submission: what is stored, and that only what was stored is loaded."""
 
+# ruff: noqa: ARG005 - jobs take a parameter, needed or not
+
 from __future__ import annotations
 
 import importlib
@@ -190,6 +192,8 @@ def test_another_python_is_refused(agent: Agent) -> None:
 
 
 class Holder:
+    """Holds what cannot be pickled."""
+
     def __init__(self) -> None:
         self.model = {"name": "m", "lock": threading.Lock()}
 

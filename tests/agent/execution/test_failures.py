@@ -1,5 +1,7 @@
 """Whatever a job does wrong is told as its error, and costs nothing else."""
 
+# ruff: noqa: ARG001 - jobs take a parameter, needed or not
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

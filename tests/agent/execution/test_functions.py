@@ -1,5 +1,7 @@
 """Every kind of function runs in a slot as it would in the session."""
 
+# ruff: noqa: ARG001 - jobs take a parameter, needed or not
+
 from __future__ import annotations
 
 import functools
@@ -8,6 +10,7 @@ import math
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +26,17 @@ def top_level(x: int) -> int:
 
 
 class Model:
+    """Is called in several ways."""
+
     def __init__(self, factor: int) -> None:
         self.factor = factor
 
     def fit(self, x: int) -> int:
+        """Be a method."""
         return self.factor * x
 
     def __call__(self, x: int) -> int:
+        """Be a function."""
         return self.factor + x
 
 
@@ -105,7 +112,7 @@ def test_large_parameters_are_read_from_objects(agent: Agent) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory beside which a script stands, on the path of the session."""
     project = tmp_path / "project"
     (project / "study" / "deep").mkdir(parents=True)
@@ -117,7 +124,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (project / "study" / "data.txt").write_text("beside")
     (project / "late.py").write_text("WORD = 'late'\n")
     monkeypatch.syspath_prepend(str(project))
-    yield project  # type: ignore[misc]  # pytest takes a generator here
+    yield project
     for name in [n for n in sys.modules if n.partition(".")[0] in ("study", "late")]:
         del sys.modules[name]
 
@@ -143,7 +150,7 @@ def test_modules_keep_their_place_and_their_neighbours(agent: Agent, project: Pa
         from importlib.resources import files  # noqa: PLC0415 - as in a job
 
         import study  # type: ignore[import-not-found]  # noqa: PLC0415 - made by the test
-        import study.deep.inner  # noqa: PLC0415 - as above
+        import study.deep.inner  # type: ignore[import-not-found]  # noqa: PLC0415 - as above
 
         return study.__file__, files(study).joinpath(x).read_text(), study.deep.inner.WORD
 

@@ -1,5 +1,7 @@
 """What a job can ask of its Job."""
 
+# ruff: noqa: ARG001 - jobs take a parameter, needed or not
+
 from __future__ import annotations
 
 import dataclasses
@@ -139,7 +141,8 @@ def test_a_frame_that_does_not_fit_is_written_again_as_a_whole(tmp_path: Path) -
         code = 1
         try:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            size, waits = path.stat().st_size, []
+            waits: list[bool] = []
+            size = path.stat().st_size
             resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, resource.RLIM_INFINITY))
 
             def sleep(_: float) -> None:

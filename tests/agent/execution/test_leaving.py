@@ -1,5 +1,7 @@
 """When a slot stops, leaves, or dies, and who is told."""
 
+# ruff: noqa: ARG001 - jobs take a parameter, needed or not
+
 from __future__ import annotations
 
 import os
@@ -136,6 +138,18 @@ def test_what_a_slot_left_in_its_group_is_killed(agent: Agent) -> None:
     child = agent.rows()[0].value
 
     agent.wait_until(lambda: not process_start(child))
+
+
+def test_a_forked_child_that_returns_is_no_second_slot(agent: Agent) -> None:
+    def run(x: int) -> int:
+        import os  # noqa: PLC0415 - as in a job
+
+        return os.waitpid(pid, 0)[1] if (pid := os.fork()) else 99
+
+    slot = agent.slot(run)
+
+    assert slot.run([(1,), (2,)]) == [2, "done"]
+    assert [row.value for row in agent.rows()] == [0, 0]
 
 
 def test_isolation_by_process_runs_one_job(agent: Agent) -> None:

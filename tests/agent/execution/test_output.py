@@ -1,11 +1,19 @@
 """What a job prints is its log, whoever prints it, byte for byte."""
 
+# ruff: noqa: ARG001 - jobs take a parameter, needed or not
+
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from batchpilot_agent.capture import Capture, Spool
+from batchpilot_agent.segments import SegmentWriter
 
 
 if TYPE_CHECKING:
@@ -153,6 +161,25 @@ def test_warnings_are_shown_by_each_job_of_a_slot(agent: Agent) -> None:
     slot.run([(1,), (2,)])
 
     assert [b"careful" in agent.output(row) for row in agent.rows()] == [True, True]
+
+
+def test_a_capture_in_the_session_gives_its_streams_back(tmp_path: Path) -> None:
+    for name in ("a.logs", "spool"):
+        (tmp_path / name).touch()
+    kept = [os.dup(fd) for fd in range(3)]
+    before = (sys.stdin, sys.stdout, sys.stderr)
+    try:
+        capture = Capture(Spool(tmp_path / "spool"), SegmentWriter(tmp_path / "a.logs"))
+        print("inside")  # noqa: T201 - what is tested
+        taken = capture.take(1, 1)
+        capture.release()
+    finally:
+        for fd, old in enumerate(kept):
+            os.dup2(old, fd)
+            os.close(old)
+
+    assert taken == (0, len("inside\n"))
+    assert (sys.stdin, sys.stdout, sys.stderr) == before
 
 
 def test_a_clean_leave_removes_the_spool(agent: Agent) -> None:

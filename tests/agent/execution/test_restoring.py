@@ -1,5 +1,8 @@
 """A warm slot gives each job the process that the first one had."""
 
+# ruff: noqa: ARG001 - jobs take a parameter, needed or not
+# ruff: noqa: PTH106, PTH109, PTH115 - what the kernel says of this process is asked by os
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -124,7 +127,7 @@ def replace_streams() -> None:
     import sys  # noqa: PLC0415 - as in a job
 
     sys.stdout = sys.stderr = io.StringIO()
-    sys.stdin = None  # type: ignore[assignment]  # what is tested
+    sys.stdin = None
 
 
 def close_streams() -> None:
@@ -224,7 +227,7 @@ def test_an_alarm_does_not_reach_the_next_job(agent: Agent) -> None:
         import time  # noqa: PLC0415 - as in a job
 
         if x:
-            signal.signal(signal.SIGALRM, lambda *_: 1 / 0)  # type: ignore[arg-type]  # what is tested
+            signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
             signal.setitimer(signal.ITIMER_REAL, 0.02)
         else:
             time.sleep(0.05)
@@ -247,7 +250,7 @@ def test_a_handler_that_raises_after_the_call_costs_only_its_job(agent: Agent) -
                 return (int, ())
 
         if x:
-            signal.signal(signal.SIGALRM, lambda *_: 1 / 0)  # type: ignore[arg-type]  # what is tested
+            signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
             signal.setitimer(signal.ITIMER_REAL, 0.01)
         return Late() if x else x  # type: ignore[return-value]  # pickles as an int
 
@@ -255,6 +258,10 @@ def test_a_handler_that_raises_after_the_call_costs_only_its_job(agent: Agent) -
 
     assert slot.run([(1,), (0,)]) == [2, "done"]
     assert [row.outcome for row in agent.rows()] == [2, 1]
+
+
+def hash_of(x: str) -> int:
+    return hash(x)
 
 
 def test_a_job_sees_an_ordinary_process(agent: Agent) -> None:
@@ -280,7 +287,7 @@ def test_a_job_sees_an_ordinary_process(agent: Agent) -> None:
     slot.run([(1,)])
     seen = agent.rows()[0].value
 
-    assert seen.pop("hash seed") == agent.value(lambda x: hash(x), "batchpilot")
+    assert seen.pop("hash seed") == agent.value(hash_of, "batchpilot")
     assert seen == {
         "leader": True,
         "marker": f"agent1:0:{slot.serial}",

@@ -155,3 +155,21 @@ SELECT class, SUM(n) FROM (
 
 -- name: drop_spans
 DELETE FROM span WHERE submission = ?
+
+-- name: forget_spans
+DELETE FROM span
+
+-- name: forget_again
+DELETE FROM again
+
+-- name: forget_chunks
+DELETE FROM chunk
+
+-- name: forget_running
+DELETE FROM running
+
+-- name: forget_cancels
+DELETE FROM cancel
+
+-- name: forget_agents
+DELETE FROM agent

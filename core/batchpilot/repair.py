@@ -1,0 +1,190 @@
+"""Repair: rebuild a registry's database from the newest valid copy and the segments.
+
+Segments are the truth, so whatever was finished and is not in the copy is read from them:
+tombstones and attempt marks of the coordinators first, then the records of the agents. Jobs go on
+above the highest attempt ever seen.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgpack
+import numpy as np
+
+from batchpilot_broker.frames import Kind
+from batchpilot_broker.paths import RegistryPaths
+
+from .errors import AlreadyOwned, RegistryDamaged
+from .store.adoption import move_database
+from .store.changing import Applied, apply_rows, queue_again
+from .store.database import Database, Transaction
+from .store.outcomes import locate
+from .store.owner import read_owner
+from .store.pages import ENDED_STATES, LIVE_STATES, Ids, State, ids_of, read_column
+from .store.replay import read_stretch
+
+
+@dataclass(slots=True)
+class Repaired:
+    """Hold what a repair did.
+
+    Attributes:
+        source: Copy of the database it began with.
+        ended: Jobs whose end was read from segments.
+        revoked: Jobs whose old end was forgotten again, as killed or reset later.
+        unknown: Jobs that ran for a submission the copy does not know; they are not submitted.
+        gaps: Damaged stretches of segments that were skipped.
+    """
+
+    source: Path
+    ended: int = 0
+    revoked: int = 0
+    unknown: int = 0
+    gaps: int = 0
+
+
+def repair(paths: RegistryPaths) -> Repaired:
+    """Rebuild the database of a registry that nobody runs.
+
+    Raises:
+        AlreadyOwned: A coordinator is in office.
+        RegistryDamaged: Neither the database nor a copy of it can be read.
+    """
+    owner = read_owner(paths)
+    if owner.coordinator_alive:
+        raise AlreadyOwned(
+            f"the coordinator of {paths.root} is running as process {owner.pid}",
+            remedy="stop it first with `batchpilot coordinator stop`",
+        )
+    source = next(_valid(_candidates(paths, owner.database)), None)
+    if source is None:
+        raise RegistryDamaged(
+            f"neither the database of {paths.root} nor a backup can be read",
+            remedy="the results are still in segments/; restore the directory from your own backup",
+        )
+    repaired = Repaired(source)
+    _put_in_place(paths, source, owner.term)
+    database = Database(paths)
+    try:
+        _replay(database, repaired)
+    finally:
+        database.close()
+    return repaired
+
+
+def _candidates(paths: RegistryPaths, current: str) -> Iterator[Path]:
+    yield paths.root / current
+    yield from sorted(paths.backup.glob("registry-*.db"), reverse=True)
+
+
+def _valid(candidates: Iterator[Path]) -> Iterator[Path]:
+    for path in candidates:
+        if path.exists() and is_sound(path):
+            yield path
+
+
+def is_sound(path: Path) -> bool:
+    """Tell whether SQLite finds no damage in a database."""
+    try:
+        connection = sqlite3.connect(path)
+        try:
+            return bool(connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok")
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError:
+        return False
+
+
+def _put_in_place(paths: RegistryPaths, source: Path, term: int) -> None:
+    """Make a sound copy the database in force, under a new name: nobody writes to the old."""
+    target = paths.database(term + 1)
+    if source != target:
+        aside = target.with_name(f".{target.name}.aside")
+        shutil.copyfile(source, aside)
+        aside.chmod(0o600)
+        aside.replace(target)
+    move_database(paths, target.name, term + 1)
+
+
+def _replay(database: Database, repaired: Repaired) -> None:
+    segments = sorted(database.paths.segments.glob("*.results"))
+    own = [path for path in segments if path.name.startswith("coordinator-")]
+    with database.write() as tx:
+        tx.set_meta("term", read_owner(database.paths).term)
+        tx.set_meta("owner_pid", 0)
+        for path in sorted(own, key=lambda path: int(path.stem.rpartition("-")[2])):
+            _replay_marks(tx, path, repaired)
+    for path in segments:
+        with database.write() as tx:
+            _replay_rows(tx, path, repaired)
+    with database.write() as tx:
+        _put_back(tx, repaired)
+
+
+def _replay_marks(tx: Transaction, path: Path, repaired: Repaired) -> None:
+    """Apply the tombstones and attempt marks of a coordinator, in their order."""
+    stretch = read_stretch(path, 0)
+    repaired.gaps += len(stretch.gaps)
+    for kind, payload in stretch.notes:
+        if kind == Kind.REVOKED:
+            ranges, floor = msgpack.unpackb(payload)
+            _revoke(tx, _known(tx, ranges), floor, repaired)
+        elif kind == Kind.FED:
+            _, ranges, attempt = msgpack.unpackb(payload)
+            _mark(tx, _known(tx, ranges), attempt)
+
+
+def _known(tx: Transaction, ranges: list[list[int]]) -> Ids:
+    ids = ids_of(np.array(ranges, np.int64))
+    known: Ids = ids[ids <= tx.meta("last_job")]
+    return known
+
+
+def _revoke(tx: Transaction, ids: Ids, floor: int, repaired: Repaired) -> None:
+    tx.pages.put("floor", ids, np.maximum(tx.pages.take("floor", ids), floor))
+    states = tx.pages.take("state", ids)
+    ended = ids[np.isin(states, ENDED_STATES)]
+    if len(ended):
+        old = ended[locate(tx, ended)["attempt"] <= floor]
+        tx.pages.put("state", old, State.DEFINED)
+        tx.pages.put("outcome", old, 0)
+        repaired.revoked += len(old)
+
+
+def _mark(tx: Transaction, ids: Ids, attempt: int) -> None:
+    """Note that jobs were handed out, so that their records count."""
+    tx.pages.put("attempt", ids, np.maximum(tx.pages.take("attempt", ids), attempt))
+    states = tx.pages.take("state", ids)
+    tx.pages.put("state", ids[states == State.DEFINED], State.FED)
+
+
+def _replay_rows(tx: Transaction, path: Path, repaired: Repaired) -> None:
+    row = tx.execute("read_segment", path.name).fetchone()
+    if row is None:
+        tx.execute("add_segment", path.name, path.stem)
+        row = tx.execute("read_segment", path.name).fetchone()
+    stretch = read_stretch(path, 0)
+    repaired.gaps += len(stretch.gaps)
+    applied = Applied()
+    apply_rows(tx, row[0], stretch.rows, applied)
+    tx.execute("move_segment", stretch.end, row[0])
+    repaired.ended += sum(map(len, applied.ended))
+
+
+def _put_back(tx: Transaction, repaired: Repaired) -> None:
+    """Queue again what was handed out, as far as its submission is known."""
+    states = read_column(tx.db, "state")
+    live = np.flatnonzero(np.isin(states, LIVE_STATES)) + 1
+    known = tx.pages.take("submission", live) > 0
+    unknown = live[~known]
+    tx.pages.put("state", unknown, State.DEFINED)
+    repaired.unknown = len(unknown)
+    out = live[known & (states[live - 1] != State.QUEUED)]
+    tx.execute("forget_chunks")
+    tx.execute("forget_running")
+    queue_again(tx, out, alone=False)

@@ -1,0 +1,96 @@
+"""Whose is this directory: notice a registry that was copied, moved or given away.
+
+    same inode, same user, recorded host    the registry itself, perhaps moved: nothing changes
+    other inode or user, recorded host      a copy: it is adopted, that is, becomes another instance
+    another host                            nobody can tell: asked for by `as_copy=True` or
+    `batchpilot adopt`
+
+A copy gets a new instance and a new secret and no broker, so that it never touches the original's
+work; jobs that were handed out there are not submitted here.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import replace
+from enum import StrEnum
+
+import numpy as np
+
+from batchpilot_broker.files import write_aside
+from batchpilot_broker.host import host_name
+from batchpilot_broker.paths import RegistryPaths
+
+from .changing import revoke
+from .database import Database
+from .owner import Owner, read_owner, write_owner
+from .pages import LIVE_STATES, read_column
+
+
+class Place(StrEnum):
+    """What a registry's directory is to the registry it says it is."""
+
+    ITSELF = "itself"
+    COPY = "copy"
+    ELSEWHERE = "elsewhere"
+
+
+def place_of(paths: RegistryPaths) -> Place:
+    """Tell whether a directory is the registry itself, a copy, or owned by another host."""
+    owner = read_owner(paths)
+    if owner.host != host_name():
+        return Place.ELSEWHERE
+    here = paths.root.stat()
+    same = here.st_ino == owner.inode and here.st_uid == owner.uid
+    return Place.ITSELF if same else Place.COPY
+
+
+def adopt(paths: RegistryPaths) -> int:
+    """Make a copy a registry of its own.
+
+    Returns:
+        Number of jobs that were handed out in the original and are not submitted here.
+    """
+    owner = read_owner(paths)
+    paths.broker.unlink(missing_ok=True)
+    write_aside(paths.secret, secrets.token_bytes(32))
+    here = paths.root.stat()
+    write_owner(
+        paths,
+        Owner(
+            id=owner.id,
+            instance=secrets.token_hex(6),
+            host=host_name(),
+            term=owner.term,
+            database=owner.database,
+            uid=os.getuid(),
+            inode=here.st_ino,
+        ),
+    )
+    database = Database(paths)
+    try:
+        return _take_back(database)
+    finally:
+        database.close()
+
+
+def _take_back(database: Database) -> int:
+    """Forget the original's submissions that are under way, its agents and its pools."""
+    with database.write() as tx:
+        states = read_column(tx.db, "state")
+        live = np.flatnonzero(np.isin(states, LIVE_STATES)) + 1
+        revoke(tx, live)
+        for name in ("forget_spans", "forget_again", "forget_chunks", "forget_running"):
+            tx.execute(name)
+        tx.execute("forget_cancels")
+        tx.execute("forget_agents")
+        tx.set_meta("pools", None)
+        tx.set_meta("owner_pid", 0)
+        tx.set_meta("stream", "0")
+    return len(live)
+
+
+def move_database(paths: RegistryPaths, name: str, term: int) -> None:
+    """Say in `owner.json` that another file is the database now."""
+    write_owner(paths, replace(read_owner(paths), database=name, term=term, pid=0, pid_start=0))

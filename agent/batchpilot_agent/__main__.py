@@ -1,6 +1,7 @@
 """Start an agent: `python -m batchpilot_agent --registry DIR --agent ID --pool NAME --slots N …`.
 
-This process becomes the keeper, its child the pilot; what the pilot needs is loaded only there. Exit codes:
+This process becomes the keeper, its child the pilot; what the pilot needs is loaded only there.
+Exit codes:
 
     0 left as planned (idle, drained, told to)       66 the registry is not there (any more)
     2 wrong arguments                                69 no broker for `--orphan-timeout`
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         logging.error("%s is no registry", paths.root)  # noqa: LOG015 - nothing is set up yet
         return Exit.REGISTRY_GONE
     settings = _settings(args, paths, str(owner["instance"]))
-    return keep(settings.marker, settings.scratch, lambda: _fly(settings))
+    return keep(settings.markers, settings.scratch, lambda: _fly(settings))
 
 
 def _fly(settings: Settings) -> int:

@@ -1,8 +1,10 @@
-"""Beat every 5 s: the lease of all the agent holds; and learn from the answer whether there is a reason to go.
+"""Beat every 5 s: the lease of all the agent holds; and learn whether there is a reason to go.
 
-no coordinator for `orphan_timeout`        it leaves
-no work for `idle_timeout`                 it leaves; only time counts in which a living coordinator had nothing to do here
-the registry is gone, or another instance  it ends at once
+Such as these, each of which a timeout or a look at the registry tells:
+
+    no coordinator for `orphan_timeout`        it leaves
+    no work for `idle_timeout`                 it leaves; what counts is time with a coordinator
+    the registry is gone, or another instance  it ends at once
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The pilot's side of the words of all slots (see `words`): where each job is read off, and limits are set, without a message."""
+"""The words of all slots as the pilot sees them: it reads off jobs and sets limits, silently.
+"""
 
 from __future__ import annotations
 

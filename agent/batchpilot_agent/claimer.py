@@ -1,7 +1,8 @@
-"""Claim chunks: for every free slot, and ahead for slots that are about to be free, so that none waits for the broker.
+"""Claim chunks: for free slots, and ahead for those about to be free: none waits for the broker.
 
-Offered are the classes that this agent can serve: of its pool, within its cores, memory and devices, and with a walltime that ends before
-its allocation does. Nothing is claimed ahead behind long jobs, where it would only wait while other agents are idle.
+Offered are the classes that this agent can serve: of its pool, within its cores, memory and
+devices, and with a walltime that ends before its allocation does. Nothing is claimed ahead behind
+long jobs, where it would only wait while other agents are idle.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Give chunks to slots: a warm slot of the right template, else a fresh one, forked ahead wherever possible.
+"""Give chunks to slots: a warm slot of the right template, else a fresh one, forked ahead.
 
-Jobs isolated by process get a slot that has run nothing before, one job an order. Chunks start in the order they came; a chunk that
-needs more room than there is may be overtaken for a short while only, then the room is kept for it.
+Jobs isolated by process get a slot that has run nothing before, one job an order. Chunks start in
+the order they came; a chunk that needs more room than there is may be overtaken for a short while
+only, then the room is kept for it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from itertools import count
 
 from batchpilot_broker.nouns import Chunk, Isolation
 
+from .board import Board
 from .handles import Failure, Heard, SlotEnded, SlotHandle, SlotSaid, TemplateHandle, TemplateKey
 from .holdings import Holdings
 from .ledger import Ledger
 from .settler import Settler
 from .sweeper import Sweeper
 from .templates import Templates
-from .board import Board
 from .words import NO_LIMIT
 from .work import Order, Work
 

@@ -50,7 +50,7 @@ class TemplateHandle:
     barren: int = 0
 
     def say(self, *message: Any, pack: Any, fds: tuple[int, ...] = ()) -> None:
-        """Send a packet; to a template that has died nothing is said, its end is heard elsewhere."""
+        """Send a packet; a template that has died misses it, and its end is heard elsewhere."""
         try:
             socket.send_fds(self.control, [pack(list(message))], fds)
         except (BrokenPipeError, ConnectionResetError):
@@ -112,7 +112,7 @@ class SlotSaid:
 
 @dataclass(frozen=True, slots=True)
 class SlotEnded:
-    """Say that a slot process has ended, with its wait status (None: unknown, its template died) and peak memory."""
+    """Say that a slot has ended; its wait status is None where its template has died."""
 
     slot: SlotHandle
     status: int | None

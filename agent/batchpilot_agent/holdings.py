@@ -1,4 +1,4 @@
-"""What the agent holds: chunks that wait for a slot, slots that are busy, and the room that leaves."""
+"""What the agent holds: chunks that wait for a slot, busy slots, and the room that leaves."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Pace:
             self._seconds[class_id] = known + self._WEIGHT * (each - known)
 
     def remaining(self, order: Order) -> float:
-        """Return the seconds that an order is expected to take yet, infinite where nothing is known."""
+        """Return the seconds that an order may take yet, infinite where nothing is known."""
         each = self._seconds.get(order.work.chunk.class_id)
         left = order.size - max(order.position - 1, 0)
         if each is None:

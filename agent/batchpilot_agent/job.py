@@ -111,7 +111,9 @@ class Job:
         return code
 
 
-def _failure(cmd: object, code: int, lines: list[str]) -> CommandFailed:
+def _failure(
+    cmd: str | Sequence[str | os.PathLike[str]], code: int, lines: list[str]
+) -> CommandFailed:
     how = f"ended with exit code {code}" if code > 0 else f"was ended by {_signal(-code)}"
     said = "".join(f"\n    {line}" for line in lines)
     return CommandFailed(
@@ -126,8 +128,8 @@ def _signal(number: int) -> str:
     return Signals(number).name if number in set(Signals) else f"signal {number}"
 
 
-def _words(cmd: object) -> str:
-    return cmd if isinstance(cmd, str) else " ".join(map(os.fspath, cmd))  # type: ignore[call-overload]
+def _words(cmd: str | Sequence[str | os.PathLike[str]]) -> str:
+    return cmd if isinstance(cmd, str) else " ".join(str(os.fspath(word)) for word in cmd)
 
 
 def _flush() -> None:

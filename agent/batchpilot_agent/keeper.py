@@ -1,9 +1,10 @@
-"""The keeper: the agent's parent, which holds nothing and therefore outlives the pilot to clean up behind it.
+"""The keeper: the agent's parent, which outlives the pilot to clean up behind it.
 
-It is forked off before anything heavy is loaded, passes signals on to the pilot, and adopts what jobs leave behind (it is a subreaper).
-When the pilot is gone, however, everything of this agent ends: what carries its marker in the environment, and
-what has become the keeper's child. Then the scratch directory is removed and the pilot's status returned. When the keeper
-dies, the pilot is told by SIGTERM and drains.
+It is forked off before anything heavy is loaded, passes signals on to the pilot, and adopts what
+jobs leave behind (it is a subreaper). When the pilot is gone, however, everything of this agent
+ends: what carries its marker in the environment, and what has become the keeper's child. Then the
+scratch directory is removed and the pilot's status returned. When the keeper dies, the pilot is
+told by SIGTERM and drains.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Never
 
@@ -30,11 +31,11 @@ _LOOK = 0.02
 _AWAITED = {signal.SIGCHLD, *PASSED_ON}
 
 
-def keep(marker: str, scratch: Path, pilot: Callable[[], int]) -> int:
+def keep(markers: Mapping[str, str], scratch: Path, pilot: Callable[[], int]) -> int:
     """Fork the pilot, wait for its end, end what it left, and return its exit code.
 
     Args:
-        marker: What every process of the agent carries in its environment.
+        markers: What every process of the agent carries in its environment.
         scratch: Private directory, made here and removed here.
         pilot: What the pilot does; its result is the exit code.
     """
@@ -48,17 +49,17 @@ def keep(marker: str, scratch: Path, pilot: Callable[[], int]) -> int:
     try:
         return _wait_for(child)
     finally:
-        clean_up(marker)
+        clean_up(markers)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def clean_up(marker: str, grace: float = GRACE) -> None:
-    """End all processes that carry a marker or are ours: SIGTERM, and SIGKILL after a grace."""
+def clean_up(markers: Mapping[str, str], grace: float = GRACE) -> None:
+    """End all processes that carry the markers or are ours: SIGTERM, and SIGKILL after a grace."""
     end = time.monotonic() + grace
     give_up = end + PATIENCE
     number = signal.SIGTERM
     told: set[int] = set()
-    while (left := _left(marker)) and time.monotonic() < give_up:
+    while (left := _left(markers)) and time.monotonic() < give_up:
         if time.monotonic() >= end:
             number = signal.SIGKILL
         send(number, left if number is signal.SIGKILL else left - told)
@@ -107,7 +108,8 @@ def _reap() -> dict[int, int]:
     return ended
 
 
-def _left(marker: str) -> set[int]:
+def _left(markers: Mapping[str, str]) -> set[int]:
     table = process_table()
-    ours = set(marked(marker)) | tree_of(os.getpid(), table)
+    carried = [f"{name}={value}" for name, value in markers.items()]
+    ours = marked(carried) | tree_of(os.getpid(), table)
     return (ours & table.keys()) - {os.getpid()}

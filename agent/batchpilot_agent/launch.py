@@ -78,7 +78,7 @@ def launch_local(  # noqa: PLR0913 - an agent's arguments
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without our secrets, in which this installation's packages are found."""
+    """Return an environment without our secrets in which this installation is found."""
     kept = {name: value for name, value in environment.items() if not _is_secret(name)}
     roots = [_root("batchpilot_agent"), _root("batchpilot_broker")]
     missing = [root for root in dict.fromkeys(roots) if "site-packages" not in root]

@@ -1,8 +1,12 @@
 """Leave in order: claim no more, hand back what has not begun, let what runs end, say good-bye.
 
-staying -> draining   SIGTERM, `drain`, idle, orphaned, the allocation ends: unstarted jobs are handed back at once
-draining -> ending    the grace is over, or `stop`: SIGTERM to the jobs, SIGKILL later; handed back, uncharged
-ending -> gone        all is accounted for and reported: `bye`
+The agent passes through these states, and never back:
+
+    staying -> draining   SIGTERM, `drain`, idle, orphaned, walltime: unstarted jobs go back
+    draining -> ending    the grace is over, or `stop`: SIGTERM to the jobs, SIGKILL later
+    ending -> gone        all is accounted for and reported: `bye`
+
+Jobs that were ended so are handed back and not charged.
 """
 
 from __future__ import annotations

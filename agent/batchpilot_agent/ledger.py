@@ -1,7 +1,8 @@
-"""What the pilot itself writes into the agent's segments: chunks begun and ended, jobs handed back, the rows of slots that died.
+"""The pilot's own frames: chunks begun and ended, jobs handed back, the rows of dead slots.
 
-The segments are made here, with their HEAD, before there is any slot. A frame that cannot be written (disk full) waits, and all behind it, and is
-tried again every second: the broker is told that a chunk is finished only when its last frame is in.
+The segments are made here, with their HEAD, before there is any slot. A frame that cannot be
+written (disk full) waits, and all behind it, and is tried again every second: the broker is told
+that a chunk is finished only when its last frame is in.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Finished:
     seconds: float
 
 
-class WriteStalled(Exception):  # noqa: N818 - no error: the frame waits
+class WriteStalled(Exception):
     """Say that a frame cannot be written now."""
 
 

@@ -1,7 +1,7 @@
 """The agent's connection to the broker: opened, lost, opened again; jobs run on meanwhile.
 
-After each opening, and when a broker turns out to be a new generation or not to know the agent, the agent registers and says
-hello with the chunks it holds.
+After each opening, and when a broker turns out to be a new generation or not to know the agent,
+the agent registers and says hello with the chunks it holds.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Link:
         self.generation = generation
 
     def listen(self, bells: tuple[str, ...], now: float) -> None:
-        """Wait for control messages; and for bells while there is a free slot, or has been just before."""
+        """Wait for control messages, and for bells while a slot is free or has just been."""
         if self.broker is None:
             return
         if self._holdings.room.slots > 0:

@@ -46,9 +46,7 @@ class MemoryWatch:
         for slot, order in watched:
             self._look(slot, order, table, now)
 
-    def _look(
-        self, slot: SlotHandle, order: Order, table: dict[int, Process], now: float
-    ) -> None:
+    def _look(self, slot: SlotHandle, order: Order, table: dict[int, Process], now: float) -> None:
         used = sum(table[pid].resident for pid in tree_of(slot.pid, table) & table.keys())
         order.peak = max(order.peak, used)
         limit = order.work.chunk.resources.memory

@@ -58,7 +58,7 @@ BUSY_WAIT = 0.05
 IDLE_WAIT = 1.0
 LINK_WAIT = 0.2
 AGAIN = 1.0
-"""Seconds between two signals that count as two: Ctrl-C reaches the pilot directly and through the keeper."""
+"""Seconds between two signals that count as two: Ctrl-C comes directly and by the keeper."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 _log = logging.getLogger(__name__)
@@ -101,9 +101,7 @@ class Pilot:
         self.holdings = holdings = Holdings(settings)
         self.ledger = ledger = Ledger(settings, wall)
         self.pace = pace = Pace()
-        self.templates = templates = Templates(
-            settings, board, places, self.poller, popen=popen
-        )
+        self.templates = templates = Templates(settings, board, places, self.poller, popen=popen)
         spools = Spools(settings.scratch, ledger.logs)
         self.settler = settler = Settler(
             holdings=holdings, ledger=ledger, spools=spools, board=board, pace=pace, wall=wall
@@ -111,7 +109,7 @@ class Pilot:
         self.stopper = stopper = Stopper(
             holdings=holdings, board=board, ledger=ledger, settler=settler, templates=templates
         )
-        self.sweeper = Sweeper(settings.agent)
+        self.sweeper = Sweeper(settings)
         self.dispatcher = Dispatcher(
             holdings=holdings,
             templates=templates,
@@ -264,12 +262,12 @@ def fly(settings: Settings) -> int:
     try:
         pilot = Pilot(settings, lambda: AgentBroker.open(settings.paths, settings.instance))
     except BatchpilotError as error:
-        _log.error("%s", error)  # noqa: TRY400 - the message says it all
+        _log.error("%s", error)
         return Exit.FAILED
     try:
         return pilot.run()
     except BatchpilotError as error:
-        _log.error("%s", error)  # noqa: TRY400 - the message says it all
+        _log.error("%s", error)
         return Exit.FAILED
     finally:
         pilot.close()
@@ -301,7 +299,7 @@ def agent_info(settings: Settings) -> AgentInfo:
 
 
 def _cloudpickle_version() -> str:
-    """Return cloudpickle's version without its import, which takes 50 ms and is the templates' business."""
+    """Return cloudpickle's version; its import takes 50 ms and is the templates' business."""
     spec = find_spec("cloudpickle")
     source = Path(spec.origin).read_text() if spec is not None and spec.origin else ""
     found = re.search(r'__version__ = "([^"]+)"', source)

@@ -15,7 +15,7 @@ class Poller:
         self._calls: dict[int, Callable[[], None]] = {}
 
     def watch(self, fd: int, call: Callable[[], None], *, writing: bool = False) -> None:
-        """Call when fd can be read, or has been closed at its other end; with `writing`, also when it takes more."""
+        """Call when fd can be read or its other end closes; `writing`: also when it takes more."""
         self._calls[fd] = call
         self._poll.register(fd, select.POLLIN | (select.POLLOUT if writing else 0))
 

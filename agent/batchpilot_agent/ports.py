@@ -1,4 +1,4 @@
-"""What the pilot asks of the broker; `batchpilot_broker.agentside.AgentBroker` does it, and tests do it in memory."""
+"""What the pilot asks of the broker: `AgentBroker` does it, and tests do it in memory."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BrokerPort(Protocol):
         """Remove all that the agent put down about itself."""
 
     def listen(self, agent: str, class_ids: Sequence[str]) -> None:
-        """Wait for control messages and for the bells of some classes, instead of for what was waited for before."""
+        """Wait for control messages and the bells of some classes, and for nothing else."""
 
     def fileno(self) -> int | None:
         """Return the descriptor to poll, None while nothing is waited for."""

@@ -1,7 +1,8 @@
 """What runs on this machine, read from /proc: process trees, and whoever carries a marker.
 
-Every job is started with markers in its environment (`BATCHPILOT_AGENT=<agent>`, `BATCHPILOT_SLOT=<agent>:<slot>:<serial>`), so
-what it left running is found even when it has left its session and its parents are gone.
+Every job is started with markers in its environment (`BATCHPILOT_INSTANCE=<instance>` with
+`BATCHPILOT_AGENT=<agent>` and `BATCHPILOT_SLOT=<agent>:<slot>:<serial>`), so what it left running
+is found even when it has left its session and its parents are gone.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def process_table() -> dict[int, Process]:
 
 def tree_of(root: int, table: dict[int, Process]) -> set[int]:
     """Return the pids of a process, its session and all their descendants."""
-    members = {pid for pid, process in table.items() if pid == root or process.session == root}
+    members = {pid for pid, process in table.items() if root in (pid, process.session)}
     while True:
         more = {pid for pid, process in table.items() if process.parent in members} - members
         if not more:
@@ -49,20 +50,16 @@ def tree_of(root: int, table: dict[int, Process]) -> set[int]:
         members |= more
 
 
-def marked(marker: str) -> Iterator[int]:
-    """Yield the pids of this user whose environment holds a marker."""
-    wanted = marker.encode()
+def marked(every: Collection[str], some: Collection[str] = ()) -> set[int]:
+    """Return the pids of this user whose environment holds every, and some, of these markers."""
+    needed = frozenset(marker.encode() for marker in every)
+    wanted = frozenset(marker.encode() for marker in some)
+    found = set()
     for pid in _pids():
-        if pid != os.getpid() and wanted in _environment(pid):
-            yield pid
-
-
-def marked_by(markers: Collection[str]) -> set[int]:
-    """Return the pids of this user whose environment holds any of the markers."""
-    wanted = {marker.encode() for marker in markers}
-    return {
-        pid for pid in _pids() if pid != os.getpid() and not wanted.isdisjoint(_environment(pid))
-    }
+        environment = _environment(pid)
+        if needed <= environment and (not wanted or wanted & environment):
+            found.add(pid)
+    return found - {os.getpid()}
 
 
 def send(number: signal.Signals, pids: Collection[int]) -> None:

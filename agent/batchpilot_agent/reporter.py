@@ -1,7 +1,8 @@
-"""Tell the coordinator what is new in the result segment: at once when a chunk has ended, else every 0.1 s.
+"""Tell the coordinator what is new: at once when a chunk has ended, else every 0.1 s.
 
-Reports are hints, the segment is the truth: a report that fails is sent again, and what is told twice is dropped by its position.
-A chunk is finished at the broker only after its last row was reported.
+Reports are hints, the segment is the truth: a report that fails is sent again, and what is told
+twice is dropped by its position. A chunk is finished at the broker only after its last row was
+reported.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Reporter:
         ledger: Knows the chunks that have ended.
         watch: Knows the jobs that run.
         link: The broker.
-        remote: Whether the segment is on a network file system: then it is synced before it is told of.
+        remote: Whether the segment is on a network file system, to be synced before it is told.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it works with

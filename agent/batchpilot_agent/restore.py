@@ -147,7 +147,7 @@ class Snapshot:
 
     def _restore_filters(self) -> None:
         warnings.filters = self._filters
-        self._filters[:] = self._filter_items  # type: ignore[index]
+        self._filters[:] = self._filter_items  # type: ignore[index]  # a list, whatever the stub says
         _show_warnings_again()
 
     def _resident(self) -> int:

@@ -128,7 +128,7 @@ def _seed_random(module: Any, seed: int) -> None:
     instance = getattr(module, "_inst", None)
     if isinstance(instance, _random.Random):
         _random.Random.seed(instance, seed)
-        instance.gauss_next = None  # type: ignore[attr-defined]
+        instance.gauss_next = None  # type: ignore[attr-defined]  # of the subclass in `random`
 
 
 @contextmanager

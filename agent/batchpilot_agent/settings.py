@@ -59,6 +59,6 @@ class Settings:
     allocation: str = ""
 
     @property
-    def marker(self) -> str:
+    def markers(self) -> dict[str, str]:
         """Return what every process of this agent carries in its environment."""
-        return f"BATCHPILOT_AGENT={self.agent}"
+        return {"BATCHPILOT_INSTANCE": self.instance, "BATCHPILOT_AGENT": self.agent}

@@ -1,9 +1,11 @@
-"""What becomes of the jobs of an order that has ended, by its own word or by the death of its slot.
+"""What becomes of the jobs of an order that has ended, by its own word or by a death.
 
-the slot says so             its jobs are run (their rows are in the segment); what is left of the chunk goes on
-the slot died in a job       that job is lost, or gets the verdict it was ended for; the others go on in a fresh slot
-the template never came up   every job of the chunk is an error with the traceback of the import
-nothing is left              the chunk's end is written, then the broker hears of it
+There are four cases:
+
+    the slot says so             its jobs are run, their rows are written; the rest goes on
+    the slot died in a job       that job is lost, or gets its verdict; the rest goes on
+    the template never came up   every job of the chunk is an error, with the traceback
+    nothing is left              the chunk's end is written, then the broker hears of it
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ import msgpack
 
 from batchpilot_broker.nouns import Outcome, Reason
 
+from .board import Board
 from .handles import Failure, SlotEnded, SlotHandle, TemplateFailed, status_text
 from .holdings import Holdings, Pace
 from .ledger import Ledger, Loss
 from .spools import Spools
 from .work import Order, Verdict, Work
-from .board import Board
 
 
 MOST_BARREN = 3
@@ -82,7 +84,7 @@ class Settler:
         self._spools.remove(slot)
 
     def template_failed(self, event: TemplateFailed, now: float) -> None:
-        """Give every job of the chunks that wait for a template the error that kept it from coming up."""
+        """Give the jobs that wait for a template the error that kept it from coming up."""
         for slot in event.slots:
             if slot.order is not None:
                 self.fail(slot.order.work, event.failure)

@@ -1,7 +1,7 @@
-"""The pilot's reading of the slots' spools: the log of a job that still runs, or whose slot has died.
+"""Copy slots' spools: the log of a job that still runs, or whose slot has died.
 
-The slot moves a job's output to the log segment when the job ends. What the pilot copies before is a chain of LOG frames of its
-own, replaced by the slot's in the job's row.
+The slot moves a job's output to the log segment when the job ends. What the pilot copies before is
+a chain of LOG frames of its own, replaced by the slot's in the job's row.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Spools:
         return self._scratch / f"spool-{slot.number}-{slot.serial}"
 
     def copy(self, slot: SlotHandle, copy: Copy, most: int) -> bool:
-        """Append what is new in a spool, the newest `most` bytes of it; tell whether something was."""
+        """Append what is new in a spool, at most the newest bytes; tell whether something was."""
         before = copy.size
         try:
             with self.path(slot).open("rb", buffering=0) as spool:
@@ -69,7 +69,7 @@ class Spools:
         return copy.size > before
 
     def whole(self, slot: SlotHandle, job: int, attempt: int) -> tuple[int, int]:
-        """Append all that a dead slot's job has printed; return the last part's position and the bytes in all."""
+        """Append the output of a dead slot's job; return the last part's position and all bytes."""
         copy = Copy(job=job, attempt=attempt)
         self.copy(slot, copy, MOST_OF_A_DEAD_SLOT)
         return copy.last, min(copy.size, 0xFFFFFFFF)

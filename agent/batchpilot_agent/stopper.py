@@ -1,8 +1,9 @@
-"""Keep jobs from starting, and end those that run: overrun, limits, cancelling and leaving all end here.
+"""Keep jobs from starting, end those that run: overrun, limits, cancelling, leaving come here.
 
-A limit in the slot's word keeps jobs from starting without a message (see `words`). A running job is ended by SIGTERM to its
-process group, so that it may clean up or raise `HandBack`, and by SIGKILL when it has not gone after a while. What is written
-about it is its verdict, and is written when the slot is dead; a job that ends by itself meanwhile keeps its own row.
+A limit in the slot's word keeps jobs from starting without a message (see `words`). A running job
+is ended by SIGTERM to its process group, so that it may clean up or raise `HandBack`, and by
+SIGKILL when it has not gone after a while. What is written about it is its verdict, and is written
+when the slot is dead; a job that ends by itself meanwhile keeps its own row.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from dataclasses import dataclass
 
 from batchpilot_broker.nouns import JobRange
 
+from .board import Board
 from .handles import SlotHandle
 from .holdings import Holdings
 from .ledger import Ledger
 from .settler import Settler
 from .templates import Templates
-from .board import Board
 from .work import Order, Verdict, Work
 
 
@@ -70,7 +71,7 @@ class Stopper:
         """Let no job at or behind an index of an order start.
 
         Returns:
-            Index of the first job that is certain not to start; None when the order is just ending, its end will tell.
+            Index of the first job that is certain not to start; None when the order is just ending.
         """
         self._board.limit(slot.number, min(index, self._board.read(slot.number).limit))
         word = self._board.read(slot.number)

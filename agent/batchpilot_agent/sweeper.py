@@ -1,4 +1,4 @@
-"""End what jobs left running when their slot is gone: its session, and whoever carries its marker."""
+"""End what jobs left running when their slot is gone: its session, and who carries its marker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import logging
 import signal
 
 from .handles import SlotHandle
-from .processes import marked_by, process_table, send
+from .processes import marked, process_table, send
+from .settings import Settings
 
 
 INTERVAL = 1.0
@@ -17,11 +18,12 @@ class Sweeper:
     """Look for leftovers of slots that have ended, one look a second for all of them.
 
     Args:
-        agent: Whose slots they are.
+        settings: Of the agent whose slots they are.
     """
 
-    def __init__(self, agent: str) -> None:
-        self._agent = agent
+    def __init__(self, settings: Settings) -> None:
+        self._agent = settings.agent
+        self._instance = f"BATCHPILOT_INSTANCE={settings.instance}"
         self._markers: set[str] = set()
         self._sessions: set[int] = set()
         self._next = 0.0
@@ -40,7 +42,7 @@ class Sweeper:
             return
         self._next = now + INTERVAL
         left = {p for p, process in process_table().items() if process.session in self._sessions}
-        left |= marked_by(self._markers)
+        left |= marked([self._instance], self._markers)
         if left:
             _log.info("ending %d processes that jobs left running", len(left))
             send(signal.SIGKILL, left)

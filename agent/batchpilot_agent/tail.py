@@ -1,8 +1,9 @@
 """Read on in the agent's own result segment: what its slots have written since the last look.
 
-The cost of a job here is part of the budget of every job, so whole frames are taken from one buffer, in one loop, and
-bodies too large for it are stepped over unread. Where the bytes are no frame (a write cut short by a full disk), the
-strict scan of `frames` finds where the records go on; what it steps over is damaged and said to nobody as finished.
+The cost of a job here is part of the budget of every job, so whole frames are taken from one
+buffer, in one loop, and bodies too large for it are stepped over unread. Where the bytes are no
+frame (a write cut short by a full disk), the strict scan of `frames` finds where the records go
+on; what it steps over is damaged and said to nobody as finished.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class SegmentTail:
 def _walk(
     data: bytes, base: int, rows: list[bytes], notes: list[tuple[int, bytes]]
 ) -> tuple[int, bool]:
-    """Collect the whole frames at the head of data; return the position behind them, and whether a frame may follow."""
+    """Collect whole frames; return the position behind them, and whether a frame may follow."""
     unpack, pack, add = HEADER.unpack_from, _POSITION.pack, rows.append
     at, size = 0, len(data) - HEADER.size
     last = 2 * MAX_ROWS

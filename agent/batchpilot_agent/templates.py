@@ -1,8 +1,9 @@
 """The template processes of an agent and the slots they fork: started, kept, replaced, ended.
 
-A template is started when the first chunk of its epoch and thread setting arrives; orders can be given to its slots at once,
-they wait in the socket until the slot is there. At most four are kept, the least recently used one leaves. What they
-and their slots say is put on `heard`, for the dispatcher.
+A template is started when the first chunk of its epoch and thread setting arrives; orders can be
+given to its slots at once, they wait in the socket until the slot is there. At most four are kept,
+the least recently used one leaves. What they and their slots say is put on `heard`, for the
+dispatcher.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import count
 from typing import Any
 
 import msgpack
 
-from .line import Line
+from .board import Board
 from .handles import (
     Failure,
     Heard,
@@ -34,9 +35,9 @@ from .handles import (
     TemplateKey,
     status_text,
 )
+from .line import Line
 from .poller import Poller
 from .settings import Settings
-from .board import Board
 
 
 MOST_TEMPLATES = 4
@@ -188,7 +189,7 @@ class Templates:
             stdin=subprocess.DEVNULL,
             stdout=2,
             pass_fds=(theirs.fileno(), self._board.fd),
-            env=template_environment(self._settings.agent, threads),
+            env=template_environment(self._settings.markers, threads),
         )
         theirs.close()
         ours.setblocking(False)
@@ -283,8 +284,8 @@ class Templates:
         return -code if code < 0 else code << 8
 
 
-def template_environment(agent: str, threads: tuple[int, int]) -> dict[str, str]:
-    """Return the environment of a template: the agent's, with hash seed, thread counts and marker fixed."""
+def template_environment(markers: Mapping[str, str], threads: tuple[int, int]) -> dict[str, str]:
+    """Return the environment of a template: the agent's, but for what jobs have to find alike."""
     omp, blas = map(str, threads)
     return {
         **os.environ,
@@ -296,5 +297,5 @@ def template_environment(agent: str, threads: tuple[int, int]) -> dict[str, str]
         "MKL_NUM_THREADS": blas,
         "BLIS_NUM_THREADS": blas,
         "VECLIB_MAXIMUM_THREADS": blas,
-        "BATCHPILOT_AGENT": agent,
+        **markers,
     }

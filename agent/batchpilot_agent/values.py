@@ -35,16 +35,18 @@ class ValueReader:
     def read(self, data: memoryview) -> tuple[Any, ...]:
         """Return a job's values."""
         try:
-            return _loads(data)  # type: ignore[no-any-return]
+            values: tuple[Any, ...] = _loads(data)
         except pickle.UnpicklingError as error:
             if "persistent" not in str(error):
                 raise
             return self._read_with_objects(data)
+        return values
 
     def _read_with_objects(self, data: memoryview) -> tuple[Any, ...]:
         reader = pickle.Unpickler(io.BytesIO(data))  # noqa: S301 - came in a sealed chunk
         reader.persistent_load = self._object  # type: ignore[method-assign]  # its way
-        return reader.load()  # type: ignore[no-any-return]
+        values: tuple[Any, ...] = reader.load()
+        return values
 
     def _object(self, reference: tuple[str, str]) -> Any:
         """Return a value of its own for each job, for it to change as it likes."""

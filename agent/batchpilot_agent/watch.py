@@ -1,8 +1,11 @@
-"""Look at the running jobs, without a message to them: which job each slot runs, how long it does, who waits behind it.
+"""Look at the running jobs without a message: how long they run, and who waits behind them.
 
-over the chunk's budget      the jobs behind it are handed back; chunks that wait here too when no slot is free soon
-over the job's walltime      it is ended and expired
-older than 50 ms             the next report says that it runs
+What is found there has consequences:
+
+    over the chunk's budget      the jobs behind it are handed back, and all that waits
+                                 here too when every slot is in that state
+    over the job's walltime      it is ended and expired
+    older than 50 ms             the next report says that it runs
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ from collections.abc import Callable
 from batchpilot_broker.frames import NO_PART
 from batchpilot_broker.nouns import Outcome, Reason
 
+from .board import Board, Word
 from .handles import SlotHandle
 from .holdings import Holdings
 from .stopper import Stopper
-from .board import Board, Word
 from .work import Order, Verdict
 
 

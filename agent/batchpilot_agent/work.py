@@ -20,7 +20,7 @@ from batchpilot_broker.nouns import Chunk, JobRange, Outcome, Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Hold why the pilot ends a job, and what it writes about it: nothing, a row, or that it is handed back.
+    """Hold why the pilot ends a job, and what it writes: nothing, a row, or a hand-back.
 
     Attributes:
         position: 1 + index in its order of the job that is meant; another one is innocent.

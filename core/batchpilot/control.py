@@ -1,7 +1,7 @@
 """Start, stop and look at the daemons of a registry.
 
-These are supervisor, coordinator, agents and embedded broker. A session calls `ensure`, which starts the supervisor where no coordinator lives; everything here
-is cheap while one does.
+These are supervisor, coordinator, agents and embedded broker. A session calls `ensure`, which
+starts the supervisor where none lives and is cheap where one does.
 """
 
 from __future__ import annotations
@@ -188,9 +188,7 @@ def agents(paths: RegistryPaths) -> list[dict[str, Any]]:
 
 
 def stop_agents(paths: RegistryPaths, ids: list[str] | None = None) -> list[str]:
-    """Let agents drain and leave; with no ids all of them, and no more are started until
-    resumed.
-    """
+    """Let agents drain and leave; with no ids all, and none are started until resumed."""
     if ids is None:
         _set_stopped(paths, stopped=True)
     chosen = [a for a in _live_agents(paths) if ids is None or a["id"] in ids]

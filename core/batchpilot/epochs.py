@@ -67,22 +67,38 @@ class Definition:
         return cls(**known)
 
 
-def store_epoch(store: ObjectStore, definition: Definition, *, work_dir: str | Path) -> str:
+def store_epoch(
+    store: ObjectStore, definition: Definition, *, work_dir: str | Path, first: str | None = None
+) -> str:
     """Store the code that this process would run a definition with; return the epoch.
 
     Equal code makes an equal epoch, so agents go on with the templates they have.
 
+    Args:
+        store: The registry's objects.
+        definition: What the jobs call.
+        work_dir: Where jobs begin.
+        first: The epoch of the definition. Its modules that this session has not loaded are taken
+            as their files are now, or as they were then where the files are gone.
+
     Raises:
         StorageError: The registry cannot be written.
     """
+    modules = {module.name: module for module in _modules(store)}
+    path = list(_path())
+    if first is not None:
+        then = Manifest.from_bytes(store.get(first))
+        for module in then.modules:
+            modules.setdefault(module.name, _renewed(store, module))
+        path += [entry for entry in then.path if entry not in path]
     manifest = Manifest(
         function=definition.function,
         names=definition.names,
         positional=definition.positional,
         passes_job=definition.passes_job,
         more_args=definition.more_args,
-        modules=tuple(sorted(_modules(store))),
-        path=tuple(_path()),
+        modules=tuple(sorted(modules.values())),
+        path=tuple(path),
         work_dir=str(Path(work_dir).absolute()),
         python=python_minor(),
     )
@@ -110,6 +126,14 @@ def _modules(store: ObjectStore) -> Iterator[StoredModule]:
             stored = _stored(store, name, module)
             if stored is not None:
                 yield stored
+
+
+def _renewed(store: ObjectStore, module: StoredModule) -> StoredModule:
+    """Return a module of an older epoch as its file is now."""
+    origin = Path(module.origin)
+    if module.source is None or not origin.is_file():
+        return module
+    return module._replace(source=store.put_file(origin))
 
 
 def _stored(store: ObjectStore, name: str, module: ModuleType) -> StoredModule | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self, overload
@@ -159,8 +158,8 @@ def _whole_numbers(values: NDArray[Any]) -> list[int]:
     for value in values.tolist():
         if isinstance(value, float) and value.is_integer():
             numbers.append(int(value))
-        elif isinstance(value, Integral) and not isinstance(value, bool) and abs(value) <= _LARGEST:
-            numbers.append(operator.index(value))
+        elif type(value) is int and abs(value) <= _LARGEST:
+            numbers.append(value)
         else:
             raise _no_ids(value)
     return numbers

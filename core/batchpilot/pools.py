@@ -21,9 +21,7 @@ _SCHEDULERS = ("sbatch", "qsub", "bsub")
 
 
 def usable_cores() -> int:
-    """Return the cores this process may use: affinity and cgroup quota, at most 4 on login
-    nodes.
-    """
+    """Return the cores this process may use; at most 4 where a batch system is (login nodes)."""
     cores = len(os.sched_getaffinity(0))
     quota = _cgroup_cores()
     if quota:

@@ -98,8 +98,7 @@ def _load(definition: Definition, objects: ObjectStore) -> Call:
 def _environment() -> dict[str, str]:
     """Return this session's environment with its import path, and what an agent fixes for jobs."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109 - as Python reads ""
-    marker = os.environ.get("BATCHPILOT_AGENT", "")
-    return {**template_environment(marker, (1, 1)), "PYTHONPATH": path}
+    return {**template_environment({}, (1, 1)), "PYTHONPATH": path}
 
 
 def main(words: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ NAN = float("nan")
 def matching(expr: Any, rows: list[tuple[Any, ...]] = ROWS, **variables: Any) -> list[int]:
     names = ("i", "j")[: len(rows[0])]
     ids = np.arange(1, len(rows) + 1)
-    return predicate(expr, names, variables).select(rows, ids).tolist()
+    found: list[int] = predicate(expr, names, variables).select(rows, ids).tolist()
+    return found
 
 
 @pytest.mark.parametrize(
@@ -115,18 +117,16 @@ def test_an_unknown_value_is_no_match(expr: str, found: list[int]) -> None:
     assert matching(expr, UNKNOWN_ROWS) == found
 
 
+def may_be(value: bool | None) -> tuple[bool, ...]:
+    return (True, False) if value is None else (value,)
+
+
 @given(st.lists(st.sampled_from([None, True, False]), min_size=2, max_size=2))
 def test_logic_has_three_values(values: list[bool | None]) -> None:
     a, b = values
-    known = [bool(x) for x in (True, False)]
-    both = {
-        x and y
-        for x in ([a] if a is not None else known)
-        for y in ([b] if b is not None else known)
-    }
-    either = {
-        x or y for x in ([a] if a is not None else known) for y in ([b] if b is not None else known)
-    }
+    worlds = list(product(may_be(a), may_be(b)))
+    both = {x and y for x, y in worlds}
+    either = {x or y for x, y in worlds}
 
     assert matching("(i == True) & (j == True)", [(a, b)]) == ([1] if both == {True} else [])
     assert matching("(i == True) | (j == True)", [(a, b)]) == ([1] if either == {True} else [])

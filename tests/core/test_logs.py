@@ -94,5 +94,5 @@ def test_searching_can_be_narrowed_and_widened(logged: HandMade) -> None:
 
 @pytest.mark.parametrize("pattern", ["", "(", None])
 def test_a_pattern_that_is_none_is_refused(logged: HandMade, pattern: str) -> None:
-    with pytest.raises(DefinitionError, match="pattern|regular expression"):
+    with pytest.raises(DefinitionError, match=r"pattern|regular expression"):
         logged.registry.grep_logs(pattern)

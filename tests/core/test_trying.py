@@ -31,11 +31,11 @@ def fail(i: int) -> None:
     raise KeyError(f"no {i}")
 
 
-def environment(i: int) -> tuple[str, ...]:
+def environment(i: int) -> tuple[str, ...]:  # noqa: ARG001 - jobs have one
     return os.getcwd(), os.environ["PYTHONHASHSEED"], os.environ["OMP_NUM_THREADS"]  # noqa: PTH109 - what a job sees
 
 
-def leave(i: int) -> None:
+def leave(i: int) -> None:  # noqa: ARG001 - jobs have one
     os._exit(3)
 
 

@@ -26,7 +26,7 @@ def table(*values: Any) -> pd.DataFrame:
 def records(df: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows, with null for what is missing, as JSON has it."""
     return [
-        {name: None if pd.isna(value) else value for name, value in row.items()}
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
         for row in df.to_dict("records")
     ]
 

@@ -159,31 +159,28 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(
 
 
 def test_progress_is_a_bar_on_a_terminal(
-    hand: HandMade, watcher: Registry, terminal: Callable[[], str]
+    hand: HandMade, watcher: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for job in range(1, 5):
         hand.done(job, job)
-    watcher.wait_for_jobs(timeout=60)
+    monkeypatch.setenv("TERM", "xterm")
+    with terminal(monkeypatch) as shown:
+        watcher.wait_for_jobs(timeout=60)
 
-    assert "4 of 4 jobs ended" in terminal()
-    assert "100%" in terminal()
+    assert "4 of 4 jobs ended" in shown()
+    assert "100%" in shown()
 
 
-@pytest.fixture
+@contextmanager
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """Make stderr a terminal; give a function that returns what was shown there."""
+    """Make stderr a terminal; give a function that says what was shown there."""
     master, slave = os.openpty()
     shown: list[str] = []
-
-    def read() -> str:
-        sys.stderr.flush()
+    # in the test's own body: pytest sets its streams anew for each phase of a test
+    with monkeypatch.context() as patch, os.fdopen(slave, "w") as stream:
+        patch.setattr(sys, "stderr", stream)
+        yield lambda: "".join(shown)
+        stream.flush()
         while select.select([master], [], [], 0)[0]:
             shown.append(os.read(master, 65536).decode())
-        return "".join(shown)
-
-    monkeypatch.setenv("TERM", "xterm")
-    with open(slave, "w") as stream:  # noqa: PTH123 - a descriptor, no path
-        monkeypatch.setattr(sys, "stderr", stream)
-        yield read
-        monkeypatch.undo()
     os.close(master)

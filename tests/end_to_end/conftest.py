@@ -102,11 +102,6 @@ def numbers(registry: bp.Registry, column: str) -> list[int]:
     return values
 
 
-def agent_pids(registry: bp.Registry) -> list[int]:
-    """Return the pilots that live."""
-    return [agent["pid"] for agent in control.agents(registry.paths)]
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the test, and all it starts, a home of its own and no broker from outside."""

@@ -58,7 +58,7 @@ class RegistryBase:
 
     @property
     def database(self) -> Database:
-        """Return the open database, for the parts of batchpilot that are no methods of a registry."""
+        """Return the open database, for parts of batchpilot that are no methods of a registry."""
         return self._db
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from batchpilot.columns import column, objects
 from batchpilot.errors import DefinitionError, JobFailed, JobNotDone, ResultUnreadable
 from batchpilot.store.database import Transaction
-from batchpilot.store.outcomes import Ends, locate, segment_names
+from batchpilot.store.outcomes import Located, find_records
 from batchpilot.store.pages import Ids, State
 from batchpilot.store.records import Records
 from batchpilot.unwrapping import is_wrapped
@@ -54,13 +55,9 @@ class Collecting(Tabulating):
         """
         with self._db.read() as tx:
             job = self._one(tx, id)
-            ids = np.array([job])
-            self._require_done(tx, ids)
-            end = locate(tx, ids)
-            segment = segment_names(tx)[int(end["segment"][0])]
-        with Records(self.paths, self._db) as records:
-            pos, size = int(end["pos"][0]), int(end["size"][0])
-            return _loaded(job, records.body(segment, job, pos, size))
+            lacking = self._lacking(tx, np.array([job]))
+        self._refuse(lacking)
+        return next(self._results(np.array([job])))[1]
 
     def iter_results(self, ids: Any = None) -> Iterator[tuple[int, Any]]:
         """Yield (job id, result) one after the other, never holding many of them.
@@ -179,8 +176,8 @@ class Collecting(Tabulating):
         with self._db.read() as tx:
             chosen = self._chosen(tx, ids, (State.DONE,), keep_order=keep_order)
             done = self._states_of(tx, chosen) == State.DONE
-            if missing_val is _REQUIRED:
-                self._require_done(tx, chosen)
+            lacking = self._lacking(tx, chosen) if missing_val is _REQUIRED else None
+        self._refuse(lacking)
         call = None if fun is None else self._caller(fun, more_args)
         values = [
             result if call is None else call(job, result)
@@ -194,25 +191,32 @@ class Collecting(Tabulating):
     def _done_ids(self, ids: Any) -> Ids:
         with self._db.read() as tx:
             chosen = self._chosen(tx, ids, (State.DONE,), keep_order=True)
-            self._require_done(tx, chosen)
+            lacking = self._lacking(tx, chosen)
+        self._refuse(lacking)
         return chosen
 
-    def _require_done(self, tx: Transaction, ids: Ids) -> None:
-        """Refuse jobs that have no result, saying what has become of them."""
+    def _lacking(self, tx: Transaction, ids: Ids) -> _Lacking | None:
+        """Return which of the jobs have no result."""
         states = self._states_of(tx, ids)
-        missing = states != State.DONE
-        if not missing.any():
+        lacking = np.flatnonzero(states != State.DONE)
+        if not len(lacking):
+            return None
+        state = State(int(states[lacking[0]]))
+        return _Lacking(state, find_records(tx, ids[lacking[:1]]), len(lacking) - 1)
+
+    def _refuse(self, lacking: _Lacking | None) -> None:
+        """Refuse jobs that have no result, saying what has become of the first."""
+        if lacking is None:
             return
-        job, state = int(ids[missing][0]), State(int(states[missing][0]))
-        others = int(missing.sum()) - 1
-        more = f" (and {others} more have no result)" if others else ""
+        job, state = int(lacking.first.ids[0]), lacking.state
+        more = f" (and {lacking.others} more have no result)" if lacking.others else ""
         if state not in (State.ERROR, State.EXPIRED):
             raise JobNotDone(
                 f"job {job} is {WORDS[state]}{more}",
                 remedy="wait with wait_for_jobs(), or name jobs of find_done()",
             )
         with Failures(self.paths, self._db) as failures:
-            failure = next(failures.of(tx, np.array([job])))
+            failure = next(failures.of(lacking.first))
         kind = JobFailed if state is State.ERROR else JobNotDone
         raise kind(
             f"job {job} {'failed' if kind is JobFailed else 'expired'}{more}: {failure.summary}",
@@ -223,11 +227,11 @@ class Collecting(Tabulating):
     def _results(self, ids: Ids) -> Iterator[tuple[int, Any]]:
         with Records(self.paths, self._db) as records:
             for start in range(0, len(ids), _BLOCK):
-                block = ids[start : start + _BLOCK]
                 with self._db.read() as tx:
-                    self._require_done(tx, block)
-                    ends, names = locate(tx, block), segment_names(tx)
-                for part, bodies in _read(records, block, ends, names):
+                    located = find_records(tx, ids[start : start + _BLOCK])
+                    lacking = self._lacking(tx, located.ids)
+                self._refuse(lacking)
+                for part, bodies in _read(records, located):
                     for job, body in zip(part.tolist(), bodies, strict=True):
                         yield job, _loaded(job, body)
 
@@ -242,10 +246,18 @@ class Collecting(Tabulating):
             return make_job(tx, self, job)[0]
 
 
-def _read(
-    records: Records, ids: Ids, ends: Ends, names: dict[int, str]
-) -> Iterator[tuple[Ids, list[bytes]]]:
+@dataclass(frozen=True, slots=True)
+class _Lacking:
+    """Hold the first job without a result: what became of it, where its end is, how many more."""
+
+    state: State
+    first: Located
+    others: int
+
+
+def _read(records: Records, located: Located) -> Iterator[tuple[Ids, list[bytes]]]:
     """Yield the bodies of jobs in their order, in parts of bounded size read front to back."""
+    ids, ends, names = located.ids, located.ends, located.names
     total = np.cumsum(ends["size"].astype(np.int64))
     cuts = np.flatnonzero(np.diff(total // _BLOCK_BYTES)) + 1
     for where in np.split(np.arange(len(ids)), cuts):

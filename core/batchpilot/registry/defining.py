@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from batchpilot.epochs import Definition
+from batchpilot.epochs import Definition, store_epoch
 from batchpilot.errors import DefinitionError
 from batchpilot.functions import JOB, Parameters, describe_function, pickle_function, pickle_value
 from batchpilot.ids import JobIds
@@ -79,11 +79,13 @@ class Defining(RegistryBase):
             passes_job=shape.passes_job and "job" not in columns,
             more_args=None if static is None else self.objects.put(static),
         )
+        epoch = store_epoch(self.objects, definition, work_dir=self.work_dir)
         with self._changing() as tx:
             self._check_empty(tx)
             tx.set_meta("definition", msgpack.packb(asdict(definition)))
             tx.set_meta("names", json.dumps(list(columns)))
             tx.set_meta("big_pars", int(encoder.has_large))
+            tx.set_meta("epoch", epoch)
             ids = add_jobs(tx, pickles)
             tx.db.executemany(
                 sql("add_tag"), [(job, name) for job in ids.tolist() for name in labels]

@@ -8,9 +8,8 @@ from typing import Any, Self
 
 import msgpack
 
-from batchpilot.store.database import Database, Transaction
-from batchpilot.store.outcomes import locate, segment_names
-from batchpilot.store.pages import Ids
+from batchpilot.store.database import Database
+from batchpilot.store.outcomes import Located
 from batchpilot.store.records import Records
 from batchpilot_broker.nouns import Outcome, Reason
 from batchpilot_broker.paths import RegistryPaths
@@ -51,25 +50,24 @@ class Failures:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
         self._records.close()
 
-    def of(self, tx: Transaction, ids: Ids) -> Iterator[Failure]:
-        """Yield why each of the jobs failed or expired.
+    def of(self, located: Located) -> Iterator[Failure]:
+        """Yield why each of the jobs failed or expired; outside of transactions.
 
         Raises:
             StorageError: A segment cannot be read.
             BrokenFrame: A record is damaged.
         """
-        if not len(ids):
-            return
-        names = segment_names(tx)
-        for job, end in zip(ids.tolist(), locate(tx, ids), strict=True):
-            if not end["segment"]:
+        for job, segment, end in located.places():
+            if segment is None:
                 yield Failure(type="", message="expired", traceback="")
                 continue
-            body = self._records.body(
-                names[int(end["segment"])], job, int(end["pos"]), int(end["size"])
-            )
+            body = self._records.body(segment, job, int(end["pos"]), int(end["size"]))
             yield _failure(int(end["outcome"]), int(end["reason"]), body)
 
 

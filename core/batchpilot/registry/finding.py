@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from batchpilot.errors import DefinitionError
-from batchpilot.expressions import predicate
+from batchpilot.expressions import Predicate, predicate
 from batchpilot.ids import JobIds, coerce_ids
 from batchpilot.status import Status
 from batchpilot.store.pages import Ids, State
 from batchpilot.store.rows import ParameterRows
 
 from .selecting import NOT_DONE, QUEUED, STARTED, SUBMITTED, Selecting, count, members, merged
+
+
+_BLOCK = 65_536
 
 
 class Finding(Selecting):
@@ -77,9 +80,10 @@ class Finding(Selecting):
         variables = ChainMap(frame.f_locals, frame.f_globals)
         with self._db.read() as tx:
             chosen = self._chosen(tx, ids)
-            if expr is None or self._last_job(tx) == 0:
-                return JobIds.trusted(chosen)
-            return self._matching(ParameterRows(tx, self.objects), expr, chosen, variables)
+            names = ParameterRows(tx, self.objects).names
+        if expr is None or not names:
+            return JobIds.trusted(chosen)
+        return self._matching(predicate(expr, names, variables), chosen)
 
     def find_submitted(self, ids: Any = None) -> JobIds:
         """Find jobs handed in, ended ones included."""
@@ -148,12 +152,15 @@ class Finding(Selecting):
         chosen = coerce_ids(ids, states=states)
         return JobIds.trusted(chosen[np.isin(chosen, found)])
 
-    def _matching(
-        self, parameters: ParameterRows, expr: object, ids: Ids, variables: Mapping[str, Any]
-    ) -> JobIds:
-        test = predicate(expr, parameters.names, variables)
-        found = [test.select(rows, block) for block, rows in parameters.blocks(ids)]
-        return JobIds.trusted(np.concatenate([np.empty(0, np.int64), *found]))
+    def _matching(self, test: Predicate, ids: Ids) -> JobIds:
+        """Return the jobs that match; the user's code is run outside of transactions."""
+        found = [np.empty(0, np.int64)]
+        for start in range(0, len(ids), _BLOCK):
+            with self._db.read() as tx:
+                reader = ParameterRows(tx, self.objects)
+                blocks = list(reader.blocks(ids[start : start + _BLOCK]))
+            found += [test.select(rows, block) for block, rows in blocks]
+        return JobIds.trusted(np.concatenate(found))
 
 
 def _only(states: Any, ids: Ids) -> Any:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from batchpilot.errors import DefinitionError, LogMissing
 from batchpilot.store.database import Transaction
-from batchpilot.store.outcomes import Ends, locate, segment_names
+from batchpilot.store.outcomes import Located, find_records
 from batchpilot.store.pages import Ids, State
 from batchpilot.store.records import Records
 from batchpilot_broker.frames import NO_PART
@@ -53,8 +54,9 @@ class Logging(Selecting):
                     f"there is no log of job {job}: it is {WORDS[state]}",
                     remedy="wait until it has started",
                 )
-            with _Reader(self, tx) as reader:
-                return reader.lines(np.array([job]))[0]
+            sources = _Sources.of(tx, np.array([job]))
+        with _Reader(self) as reader:
+            return reader.lines(sources)[0]
 
     def show_log(self, id: Any) -> None:  # noqa: A002 - the name that users know
         """Show the log of one job, in a pager ($PAGER) on a terminal.
@@ -102,12 +104,14 @@ class Logging(Selecting):
         with self._db.read() as tx:
             chosen = self._chosen(tx, ids, _LOGGED)
             chosen = chosen[np.isin(self._states_of(tx, chosen), _LOGGED)]
-            with _Reader(self, tx) as reader:
-                for block in np.array_split(chosen, len(chosen) // _BLOCK + 1):
-                    for job, lines in zip(block.tolist(), reader.lines(block), strict=True):
-                        matches = [line for line in lines if search(line)]
-                        if matches:
-                            found[job] = "\n".join(matches)
+        with _Reader(self) as reader:
+            for block in np.array_split(chosen, len(chosen) // _BLOCK + 1):
+                with self._db.read() as tx:
+                    sources = _Sources.of(tx, block)
+                for job, lines in zip(block.tolist(), reader.lines(sources), strict=True):
+                    matches = [line for line in lines if search(line)]
+                    if matches:
+                        found[job] = "\n".join(matches)
         return pd.DataFrame(
             {
                 "job_id": np.fromiter(found, np.int64, len(found)),
@@ -116,47 +120,62 @@ class Logging(Selecting):
         )
 
 
-class _Reader:
-    """Read the logs of jobs within one transaction, from the front of each file to its back."""
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """Hold where the logs of jobs are, gathered in one transaction.
 
-    def __init__(self, registry: Logging, tx: Transaction) -> None:
-        self._tx = tx
-        self._registry = registry
-        self._records = Records(registry.paths, registry._db)  # noqa: SLF001 - a part of that class
-        self._failures = Failures(registry.paths, registry._db)  # noqa: SLF001 - as above
-        self._names = segment_names(tx)
+    Attributes:
+        located: The ends of the jobs.
+        failed: The ends of those of them that have no result, and where they stand among all.
+        running: Segment and last position of the logs of running jobs.
+    """
+
+    located: Located
+    failed: tuple[Ids, Located]
+    running: Mapping[int, tuple[str, int]]
+
+    @classmethod
+    def of(cls, tx: Transaction, ids: Ids) -> _Sources:
+        located = find_records(tx, ids)
+        states = tx.pages.take("state", ids)
+        running = {}
+        for job in ids[states == State.RUNNING].tolist():
+            row = tx.execute("running_job", job).fetchone()
+            if row is not None and row[2] >= 0:
+                running[job] = (f"{row[0]}.results", row[2])
+        failed = np.flatnonzero(np.isin(states, _FAILED))
+        ends = Located(ids[failed], located.ends[failed], located.names)
+        return cls(located, (failed, ends), running)
+
+
+class _Reader:
+    """Read the logs of jobs, from the front of each file to its back."""
+
+    def __init__(self, registry: Logging) -> None:
+        self._records = Records(registry.paths, registry.database)
+        self._failures = Failures(registry.paths, registry.database)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._records.close()
-        self._failures.__exit__()
+        self._failures.close()
 
-    def lines(self, ids: Ids) -> list[list[str]]:
+    def lines(self, sources: _Sources) -> list[list[str]]:
         """Return the lines of each job's log."""
-        ends = locate(self._tx, ids)
-        states = self._tx.pages.take("state", ids)
-        logs: list[list[str]] = [[] for _ in ids]
+        ends = sources.located.ends
+        places = list(sources.located.places())
+        logs: list[list[str]] = [[] for _ in places]
         for at in np.lexsort((ends["log_pos"], ends["segment"])).tolist():
-            logs[at] = _lines(self._output(int(ids[at]), ends[at], State(int(states[at]))))
-        failed = np.flatnonzero(np.isin(states, _FAILED))
-        for at, failure in zip(
-            failed.tolist(), self._failures.of(self._tx, ids[failed]), strict=True
-        ):
+            job, segment, end = places[at]
+            segment, pos = sources.running.get(job, (segment, int(end["log_pos"])))
+            if segment is not None and pos != NO_PART:
+                logs[at] = _lines(self._records.log(segment, job, pos))
+        where, failed = sources.failed
+        for at, failure in zip(where.tolist(), self._failures.of(failed), strict=True):
             logs[at] += (failure.traceback.rstrip("\n") or failure.summary).split("\n")
         return logs
-
-    def _output(self, job: int, end: Ends, state: State) -> bytes:
-        if state is State.RUNNING:
-            row = self._tx.execute("running_job", job).fetchone()
-            if row is None or row[2] < 0:
-                return b""
-            return self._records.log(f"{row[0]}.results", job, row[2])
-        pos = int(end["log_pos"])
-        if pos == NO_PART or not end["segment"]:
-            return b""
-        return self._records.log(self._names[int(end["segment"])], job, pos)
 
 
 def _lines(output: bytes) -> list[str]:

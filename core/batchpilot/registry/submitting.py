@@ -114,7 +114,9 @@ class Submitting(RegistryBase):
         return Definition.from_wire(msgpack.unpackb(packed))
 
     def _store_epoch(self) -> str:
-        return store_epoch(self.objects, self._definition(), work_dir=self.work_dir)
+        with self._db.read() as tx:
+            first = tx.meta("epoch")
+        return store_epoch(self.objects, self._definition(), work_dir=self.work_dir, first=first)
 
     def _write_submission(
         self, order: Ids, needed: ResourceClass, given: Mapping[str, Any], epoch: str

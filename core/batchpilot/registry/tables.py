@@ -8,6 +8,7 @@ is missing.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -16,19 +17,20 @@ from numpy.typing import NDArray
 
 from batchpilot.columns import objects
 from batchpilot.store.database import Transaction
-from batchpilot.store.outcomes import Ends, locate, segment_names
+from batchpilot.store.outcomes import Ends, Located, find_records, locate, segment_names
 from batchpilot.store.pages import Ids, State
 from batchpilot.store.rows import ParameterRows
 
 from .failures import Failures
 from .labels import names_of, tags_of
-from .selecting import ENDED_BY_FUNCTION, Selecting
+from .selecting import ENDED_BY_FUNCTION, Selecting, States
 
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Columns = dict[str, Any]
+"""Columns by name; one that needs segments is a function, called when the transaction is over."""
 
 _HASH_SHOWN = 12
 _MICROSECONDS = 1e6
@@ -91,7 +93,8 @@ class Tabulating(Selecting):
         with self._db.read() as tx:
             chosen = self._chosen(tx, ids, (State.ERROR,))
             states = self._states_of(tx, chosen)
-            messages = self._messages(tx, chosen, states)
+            failed = _failed(tx, chosen, states, (State.ERROR, State.EXPIRED))
+        messages = self._messages(len(chosen), failed)
         terminated = np.isin(states, (State.DONE, State.ERROR, State.EXPIRED))
         error = states == State.ERROR
         if missing_as_error:
@@ -114,6 +117,7 @@ class Tabulating(Selecting):
             columns: Columns = {"job_id": chosen}
             for part in parts:
                 columns |= part(tx, chosen)
+        columns = {name: found() if callable(found) else found for name, found in columns.items()}
         return pd.DataFrame(
             {
                 name: pd.Series(values, dtype=object) if values.dtype == object else values
@@ -125,12 +129,12 @@ class Tabulating(Selecting):
     def _status_columns(self, tx: Transaction, ids: Ids) -> Columns:
         states = self._states_of(tx, ids)
         facts = _Facts(tx, ids, states)
-        messages = self._messages(tx, ids, np.where(states == State.ERROR, states, 0))
+        failed = _failed(tx, ids, states, (State.ERROR,))
         return {
             "submitted": _times(facts.submitted),
             "started": _times(facts.started),
             "done": _times(facts.done),
-            "error": messages,
+            "error": partial(self._messages, len(ids), failed),
             "mem_used": facts.memory,
             "batch_id": facts.agent,
             "log_file": facts.log_file,
@@ -146,16 +150,22 @@ class Tabulating(Selecting):
         pars = [dict(zip(names, row, strict=True)) for row in reader.rows(ids)]
         return {"job_pars": objects(pars)}
 
-    def _messages(
-        self, tx: Transaction, ids: Ids, states: NDArray[np.uint8]
-    ) -> NDArray[np.object_]:
-        """Return what went wrong with jobs that are in error or expired; None for the others."""
-        messages = np.full(len(ids), None, np.object_)
-        bad = np.flatnonzero(np.isin(states, (State.ERROR, State.EXPIRED)))
+    def _messages(self, jobs: int, failed: tuple[Ids, Located]) -> NDArray[np.object_]:
+        """Return what went wrong with the failed ones among a number of jobs; else None."""
+        messages = np.full(jobs, None, np.object_)
+        where, located = failed
         with Failures(self.paths, self._db) as failures:
-            for at, failure in zip(bad.tolist(), failures.of(tx, ids[bad]), strict=True):
+            for at, failure in zip(where.tolist(), failures.of(located), strict=True):
                 messages[at] = failure.summary
         return messages
+
+
+def _failed(
+    tx: Transaction, ids: Ids, states: States, wanted: tuple[State, ...]
+) -> tuple[Ids, Located]:
+    """Return where jobs in the states stand among ids, and where their ends are."""
+    where = np.flatnonzero(np.isin(states, wanted))
+    return where, find_records(tx, ids[where])
 
 
 class _Facts:

@@ -70,10 +70,7 @@ def make_registry(
     Example:
         >>> reg = make_registry("study", seed=1)
     """
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 1):
-        raise DefinitionError(
-            f"seed={seed!r} is no positive whole number", remedy="give one, or None"
-        )
+    _check_seed(seed)
     where = Path(work_dir if work_dir is not None else ".").expanduser().absolute()
     if not where.is_dir():
         raise DefinitionError(f"work_dir {where} is no directory", remedy="make it first")
@@ -120,6 +117,14 @@ def load_registry(
         host = read_owner(paths).host
         return Registry(paths, writeable=False, why_read_only=f"{host} owns it")
     return Registry(paths)
+
+
+def _check_seed(seed: object) -> None:
+    whole = isinstance(seed, int) and not isinstance(seed, bool) and seed >= 1
+    if seed is not None and not whole:
+        raise DefinitionError(
+            f"seed={seed!r} is no positive whole number", remedy="give one, or None"
+        )
 
 
 __all__ = ["Registry", "load_registry", "make_registry"]

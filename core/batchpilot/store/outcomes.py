@@ -7,6 +7,10 @@ memory, log.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +25,29 @@ END_DTYPE = np.dtype([("segment", "<u4"), *ROW_DTYPE.descr])
 Ends = NDArray[np.void]
 
 _MANY = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Hold where the ends of jobs are, for reading them when the transaction is over.
+
+    Segments are read outside of transactions: on a network file system a record may be waited for
+    longer than a writer waits for a reader.
+    """
+
+    ids: Ids
+    ends: Ends
+    names: Mapping[int, str]
+
+    def places(self) -> Iterator[tuple[int, str | None, Any]]:
+        """Yield (job, segment, end); the segment is None where there is no record."""
+        for job, end in zip(self.ids.tolist(), self.ends, strict=True):
+            yield job, self.names.get(int(end["segment"])), end
+
+
+def find_records(tx: Transaction, ids: Ids) -> Located:
+    """Return where the ends of jobs are, with the names of the segments."""
+    return Located(ids, locate(tx, ids), segment_names(tx))
 
 
 def locate(tx: Transaction, ids: Ids) -> Ends:

@@ -206,7 +206,7 @@ def make(kind: str) -> Any:
     return {
         "closure": lambda x: lock,
         "global": eval("lambda x: G", {"G": LOCK}),  # noqa: S307 - a global of its own
-        "default": lambda x, l=lock: x,  # noqa: E741 - short
+        "default": lambda x, l=lock: x,  # noqa: E741 - a short name will do
         "deep": lambda x: holder,
     }[kind]
 

@@ -27,8 +27,15 @@ from batchpilot_broker.coordside import CoordinatorBroker
 from batchpilot_broker.files import write_json
 from batchpilot_broker.frames import EVENT_ROW_SIZE, ROW, Frame, Kind, frame_at, scan
 from batchpilot_broker.generation import settle_generation, wipe
-from batchpilot_broker.nouns import Chunk, Isolation, JobRange, Outcome, Reason, Report
-from batchpilot_broker.nouns import ResourceClass
+from batchpilot_broker.nouns import (
+    Chunk,
+    Isolation,
+    JobRange,
+    Outcome,
+    Reason,
+    Report,
+    ResourceClass,
+)
 from batchpilot_broker.paths import RegistryPaths
 from batchpilot_broker.server import start_server, stop_server
 
@@ -140,6 +147,11 @@ class Bench:
                 self.reports.append(event)
             else:
                 self.events.append(event)
+
+    def said(self) -> list[dict[str, Any]]:
+        """Return the events so far that are no reports."""
+        self.look()
+        return self.events
 
     def rows(self) -> dict[int, Row]:
         """Return the outcomes told so far, by job; none is told twice."""

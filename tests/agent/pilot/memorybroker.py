@@ -142,9 +142,7 @@ def settings_in(directory: Path, **options: Any) -> Settings:
     scratch = directory / "scratch"
     scratch.mkdir()
     known: dict[str, Any] = {"slots": 2, "cores": 2, **options}
-    return Settings(
-        paths=paths, instance="i1", agent="a1", pool="local", scratch=scratch, **known
-    )
+    return Settings(paths=paths, instance="i1", agent="a1", pool="local", scratch=scratch, **known)
 
 
 def chunk_of(number: int, jobs: int = 1, **fields: Any) -> Chunk:

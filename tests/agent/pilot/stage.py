@@ -197,7 +197,8 @@ class Stage:
 
     def _obey(self, template: PlayedTemplate) -> None:
         packet, fds, _, _ = socket.recv_fds(template.control, 65536, 1)
-        match msgpack.unpackb(packet) if packet else ["quit"]:
+        message: list[Any] = msgpack.unpackb(packet) if packet else ["quit"]
+        match message:
             case ["fork", number, serial]:
                 results = SegmentWriter(self.settings.paths.results("a1"))
                 words = Words(self.memory, number)

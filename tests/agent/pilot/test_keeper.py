@@ -16,7 +16,7 @@ from batchpilot_agent.launch import clean_environment
 from .conftest import wait_until
 
 
-MARKER = f"BATCHPILOT_AGENT=keeper-test-{os.getpid()}"
+MARKERS = {"BATCHPILOT_INSTANCE": f"test{os.getpid()}", "BATCHPILOT_AGENT": "a1"}
 
 
 def alive(pid: int) -> bool:
@@ -40,7 +40,7 @@ class Kept:
             "def tell(name, text=''):\n"
             "    (here / '~').write_text(str(text)); (here / '~').rename(here / name)\n"
             f"def pilot():\n{lines}\n"
-            f"sys.exit(keep({MARKER!r}, here / 'scratch', pilot))\n"
+            f"sys.exit(keep({MARKERS!r}, here / 'scratch', pilot))\n"
         )
         self.process = subprocess.Popen(
             [sys.executable, "-c", code], env=clean_environment(os.environ)
@@ -60,7 +60,9 @@ def kept(tmp_path: Path) -> Iterator[list[Kept]]:
         keeper.process.wait()
 
 
-def test_it_returns_the_pilots_code_and_removes_the_scratch(kept: list[Kept], tmp_path: Path) -> None:
+def test_it_returns_the_pilots_code_and_removes_the_scratch(
+    kept: list[Kept], tmp_path: Path
+) -> None:
     pilot = "tell('mode', oct((here / 'scratch').stat().st_mode))\nreturn 7"
     kept.append(Kept(tmp_path, pilot))
 
@@ -91,15 +93,16 @@ def test_it_passes_signals_on(kept: list[Kept], tmp_path: Path, number: signal.S
 def test_it_ends_marked_processes_and_orphans_without_a_marker(
     kept: list[Kept], tmp_path: Path
 ) -> None:
-    name, _, value = MARKER.partition("=")
-    pilot = (
-        f"marked = subprocess.Popen(['sleep', '60'], start_new_session=True, env={{{name!r}: {value!r}, 'PATH': os.environ['PATH']}})\n"
-        "deaf = subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(15, 1); time.sleep(60)'], start_new_session=True)\n"
-        "shell = 'setsid env -i sleep 60 & echo $!'\n"
-        "orphan = subprocess.run(['sh', '-c', shell + ' > ' + str(here / 'orphan')]) and (here / 'orphan').read_text()\n"
-        "tell('pids', f'{marked.pid} {deaf.pid} {orphan}')\n"
-        "os.kill(os.getpid(), 9)"
-    )
+    pilot = f"""
+environment = {{**{MARKERS!r}, 'PATH': os.environ['PATH']}}
+marked = subprocess.Popen(['sleep', '60'], start_new_session=True, env=environment)
+deaf = 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)'
+deaf = subprocess.Popen([sys.executable, '-c', deaf], start_new_session=True)
+shell = f'setsid env -i sleep 60 & echo $! > {{here}}/orphan'
+subprocess.run(['sh', '-c', shell])
+orphan = (here / 'orphan').read_text()
+tell('pids', f'{{marked.pid}} {{deaf.pid}} {{orphan}}')
+os.kill(os.getpid(), 9)"""
     kept.append(Kept(tmp_path, pilot))
 
     assert kept[0].process.wait(20) == 128 + 9

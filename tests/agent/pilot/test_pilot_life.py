@@ -27,7 +27,7 @@ def test_it_registers_says_hello_and_is_known(bench: Bench) -> None:
     bench.agent(slots=3, cores=4, memory=1000.0)
     wait_until(lambda: "a1" in bench.broker.agents())
     info = bench.broker.agents()["a1"]
-    wait_until(lambda: bench.look() or bench.events)
+    wait_until(bench.said)
 
     assert (info.pool, info.slots, info.cores, info.memory) == ("local", 3, 4, 1000.0)
     assert info.cloudpickle
@@ -41,8 +41,7 @@ def test_idle_agents_leave_while_a_coordinator_lives(bench: Bench) -> None:
     bench.broker.alive(0)
 
     assert agent.wait(30) == Exit.LEFT
-    bench.look()
-    assert bench.events[-1] == {"kind": "bye", "agent": "a1", "reason": "idle"}
+    assert bench.said()[-1] == {"kind": "bye", "agent": "a1", "reason": "idle"}
 
 
 def test_without_a_coordinator_idle_time_does_not_count_but_orphaned_time_does(
@@ -53,8 +52,7 @@ def test_without_a_coordinator_idle_time_does_not_count_but_orphaned_time_does(
         client.delete(f"bp:{bench.instance}:coordinator")
 
     assert agent.wait(30) == Exit.LEFT
-    bench.look()
-    assert bench.events[-1] == {"kind": "bye", "agent": "a1", "reason": "orphaned"}
+    assert bench.said()[-1] == {"kind": "bye", "agent": "a1", "reason": "orphaned"}
 
 
 def test_without_a_broker_it_waits_and_leaves_with_a_code_of_its_own(bench: Bench) -> None:
@@ -95,9 +93,9 @@ def test_a_new_generation_hears_what_is_held_and_work_goes_on(
         write_access(bench.paths, replace(server, generation=generation))
     bench.broker.take(1)
     bench._after = "0"
-    wait_until(lambda: bench.look() or len(bench.events) >= 1)
+    wait_until(bench.said)
     hello = {"kind": "hello", "agent": "a1", "generation": generation, "held": [chunk.id]}
-    wait_until(lambda: bench.look() or hello in bench.events)
+    wait_until(lambda: hello in bench.said())
     (tmp_path / "end a").touch()
 
     assert generation == 2
@@ -160,8 +158,7 @@ def test_walltime_keeps_long_jobs_away_and_ends_it_in_time(bench: Bench) -> None
 
     assert bench.await_rows(200).keys() == {200}
     assert bench.agents[0].wait(30) == Exit.LEFT
-    bench.look()
-    assert bench.events[-1]["reason"] == "walltime"
+    assert bench.said()[-1]["reason"] == "walltime"
 
 
 def test_secrets_stay_out_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

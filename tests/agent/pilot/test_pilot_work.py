@@ -14,7 +14,7 @@ import pytest
 
 from batchpilot_agent.handles import status_text
 from batchpilot_agent.line import Line
-from batchpilot_agent.processes import marked, marked_by, process_table, tree_of
+from batchpilot_agent.processes import marked, process_table, tree_of
 from batchpilot_agent.work import Work, as_ranges, cut
 
 from .conftest import wait_until
@@ -85,14 +85,15 @@ def test_a_process_tree_holds_children_that_left_the_session() -> None:
     )
     wait_until(lambda: len(tree_of(root.pid, process_table())) == 2)
     tree = tree_of(root.pid, process_table())
-    found = set(marked(marker))
-    other = marked_by({"BATCHPILOT_SLOT=test:none"})
+    found = marked([marker])
+    same = marked([f"HOME={os.environ['HOME']}"], [marker, "no=one"])
+    others = marked([marker], ["no=one"]) | marked([marker, "no=one"])
     for pid in tree:
         os.kill(pid, 9)
     root.wait()
 
-    assert found == tree
-    assert other == set()
+    assert found == same == tree
+    assert others == set()
 
 
 def test_a_line_never_waits_for_a_slot_that_does_not_read() -> None:

@@ -52,7 +52,9 @@ def append(segment: Path, *frames: bytes) -> None:
         file.write(b"".join(frames))
 
 
-def test_rows_carry_their_position_and_notes_their_payload(segment: Path, tail: SegmentTail) -> None:
+def test_rows_carry_their_position_and_notes_their_payload(
+    segment: Path, tail: SegmentTail
+) -> None:
     head = pack_frame(Kind.HEAD, b"head")
     append(segment, head, row(1), pack_frame(Kind.CHUNK_ENDED, b"end"), row(2))
     stretch = tail.read()

@@ -1,0 +1,97 @@
+"""Agents killed ten times at random moments: what they had finished stays, the rest runs elsewhere."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import batchpilot as bp
+from batchpilot import control
+from batchpilot_agent.processes import marked
+
+from ...conftest import Until
+from ..conftest import MakeStudy, numbers
+from . import work
+from .conftest import Tell
+from .tools import assert_each_done_once, fed, held_by, kill, on_again, rq_info, written
+
+
+JOBS = 20_020
+EVERY = 1001
+SECONDS = 1.5
+KILLS = 10
+WITHIN = 15.0
+LAST_CHARGE = 2
+
+
+class Killer:
+    """Kill agents that hold work, and see how their work goes on.
+
+    Args:
+        registry: Whose agents.
+        until: Waits.
+    """
+
+    def __init__(self, registry: bp.Registry, until: Until) -> None:
+        self._registry = registry
+        self._until = until
+        self.killed: list[str] = []
+        self.recoveries: list[float] = []
+        self.leftovers = 0
+        self.given_away = 0
+
+    def kill_one(self) -> None:
+        """Kill an agent that holds work; wait for the end of what it left, and for its work."""
+        self._until(lambda: self._victim() is not None)
+        agent, pid, held = self._victim() or ("", 0, {})
+        family = set(marked(f"BATCHPILOT_AGENT={agent}"))
+        moment = kill(pid)
+        self.killed.append(agent)
+        self.leftovers += len(family)
+        self.given_away += len(held)
+        self._until(lambda: not set(marked(f"BATCHPILOT_AGENT={agent}")), WITHIN)
+        self._until(lambda: on_again(self._registry, held), 2 * WITHIN)
+        self.recoveries.append(time.monotonic() - moment)
+
+    def _victim(self) -> tuple[str, int, dict[int, int]] | None:
+        """Return an agent that holds work; a job that a third loss would expire is spared."""
+        charged = numbers(self._registry, "charged")
+        for agent in control.agents(self._registry.paths):
+            held = held_by(self._registry, agent["id"])
+            if held and all(charged[job - 1] < LAST_CHARGE for job in held):
+                return agent["id"], agent["pid"], held
+        return None
+
+
+def test_ten_killed_agents_cost_only_what_they_had_not_finished(
+    make_study: MakeStudy, until: Until, moments: random.Random, tell: Tell
+) -> None:
+    registry = make_study(pool=bp.pools.Local(slots=1, min_agents=2, max_agents=2))
+    more = {"every": EVERY, "seconds": SECONDS}
+    registry.batch_map(work.short_or_long, i=range(1, JOBS + 1), more_args=more)
+    registry.submit_jobs()
+    killer = Killer(registry, until)
+    began = time.monotonic()
+    for _ in range(KILLS):
+        time.sleep(moments.uniform(0.1, 1.0))
+        killer.kill_one()
+    tell(f"{KILLS} kills in {time.monotonic() - began:.1f} s; {registry.get_status().done} done")
+
+    assert registry.wait_for_jobs(timeout=100, progress=False), registry.get_status()
+
+    shown = rq_info(registry)
+    again = [size for _, size, attempt in fed(registry) if attempt > 1]
+    tell(
+        f"recovered within {max(killer.recoveries):.2f} s of a kill, "
+        f"median {sorted(killer.recoveries)[KILLS // 2]:.2f} s; {sum(again)} jobs in "
+        f"{len(again)} chunks fed again; {time.monotonic() - began:.1f} s in all"
+    )
+    assert_each_done_once(registry, JOBS)
+    assert max(killer.recoveries) < WITHIN
+    assert 0 < sum(again) <= killer.given_away
+    assert len(again) <= 8 * KILLS
+    assert max(numbers(registry, "charged")) <= LAST_CHARGE
+    assert not any(agent in shown for agent in killer.killed)
+    assert all(agent["id"] in shown for agent in control.agents(registry.paths))
+    assert killer.leftovers
+    assert len(written(registry)) == JOBS

@@ -1,0 +1,84 @@
+"""RQ's own `rq info`, looking all the time during a run: it sees our work and disturbs nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from urllib.parse import quote
+
+from batchpilot_broker.access import read_access
+from batchpilot_broker.paths import RegistryPaths
+
+from .conftest import MakeStudy, numbers
+
+
+JOBS = 2000
+LONG = 100
+RQ = str(Path(sys.executable).with_name("rq"))
+
+
+def rq_environment(paths: RegistryPaths) -> dict[str, str]:
+    """Return the environment in which RQ's tools find the registry's broker."""
+    access = read_access(paths)
+    assert access is not None
+    scheme, _, place = access.urls[0].partition("://")
+    return {**os.environ, "RQ_REDIS_URL": f"{scheme}://:{quote(access.password, safe='')}@{place}"}
+
+
+@contextmanager
+def looking(paths: RegistryPaths) -> Iterator[list[str]]:
+    """Run `rq info` again and again; give what it says."""
+    seen: list[str] = []
+    failures: list[str] = []
+    enough = Event()
+    environment = rq_environment(paths)
+
+    def look() -> None:
+        while not enough.is_set():
+            ended = subprocess.run(
+                [RQ, "info", "--raw"], env=environment, capture_output=True, text=True, check=False
+            )
+            (failures if ended.returncode else seen).append(ended.stdout + ended.stderr)
+
+    thread = Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        enough.set()
+        thread.join()
+    assert failures == []
+
+
+def test_rq_info_shows_the_run_and_changes_nothing(make_study: MakeStudy) -> None:
+    def work(i: int) -> int:
+        time.sleep(0.05 if i % LONG == 0 else 0.001)
+        return i
+
+    registry = make_study()
+    registry.batch_map(work, i=range(1, JOBS + 1))
+    registry.submit_jobs(range(1, 11))
+    assert registry.wait_for_jobs(timeout=90)
+
+    with looking(registry.paths) as seen:
+        registry.submit_jobs()
+        assert registry.wait_for_jobs(timeout=90)
+        while len(seen) < 3:
+            time.sleep(0.01)
+
+    assert registry.find_done() == list(range(1, JOBS + 1))
+    assert registry.reduce_results(lambda a, b: a + b) == JOBS * (JOBS + 1) // 2
+    assert numbers(registry, "attempt") == [1] * JOBS
+    assert numbers(registry, "charged") == [0] * JOBS
+    text = "\n".join(seen)
+    assert f"queue bp-{registry.instance}-" in text
+    assert f"worker bp-{registry.instance}-local-" in text
+    assert " busy " in text
+    log = (registry.paths.logs / "coordinator.log").read_text()
+    assert "JobsRequeued" not in log

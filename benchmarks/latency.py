@@ -1,4 +1,4 @@
-"""One job on a warm pool, from the call of submit_jobs to the result seen; and a cold start, from nothing to the first result.
+"""One job on a warm pool, from submit_jobs to the result seen; and a cold start from nothing.
 
     python benchmarks/latency.py [--runs 50] [--cold 5]
 

@@ -18,7 +18,8 @@ def machine() -> str:
     ]
     cores = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
-    return f"{names[0] if names else '?'}, {cores} cores, Python {platform.python_version()}, load {load:.1f}"
+    name = names[0] if names else "unknown processor"
+    return f"{name}, {cores} cores, Python {platform.python_version()}, load {load:.1f}"
 
 
 def show(what: str, values: Sequence[float], unit: str, goal: str) -> None:

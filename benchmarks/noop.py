@@ -1,4 +1,4 @@
-"""Jobs that do nothing: from the call of submit_jobs to the last job done in the registry, agents warm.
+"""Jobs that do nothing: from submit_jobs to the last job done in the registry, agents warm.
 
     python benchmarks/noop.py [--jobs 200000] [--runs 5] [--numpy]
 

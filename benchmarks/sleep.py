@@ -12,6 +12,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from machine import machine, show
@@ -37,8 +38,8 @@ def computing(i: int) -> int:
     return i
 
 
-def _loop(fun: Callable[[int], int], jobs: int, start: object) -> None:
-    start.wait()  # type: ignore[attr-defined]
+def _loop(fun: Callable[[int], int], jobs: int, start: Barrier) -> None:
+    start.wait()
     for i in range(jobs):
         fun(i)
 
@@ -68,7 +69,6 @@ def ours(reg: bp.Registry, ids: bp.JobIds) -> float:
 
 def compare(fun: Callable[[int], int], jobs: int, runs: int) -> list[float]:
     """Return the ratio bare / ours of several runs, the two in turn."""
-    ratios = []
     with tempfile.TemporaryDirectory() as place:
         reg = bp.make_registry(Path(place) / "registry", seed=1)
         reg.pools = bp.pools.Local(slots=2)
@@ -76,8 +76,7 @@ def compare(fun: Callable[[int], int], jobs: int, runs: int) -> list[float]:
             ids = reg.batch_map(fun, i=range(jobs))
             ours(reg, ids[:200])
             reg.reset_jobs(ids[:200])
-            for _ in range(runs):
-                ratios.append(bare(fun, jobs) / ours(reg, ids))
+            ratios = [bare(fun, jobs) / ours(reg, ids) for _ in range(runs)]
         finally:
             control.stop(reg.paths)
     return ratios

@@ -1,5 +1,4 @@
-"""The words of all slots as the pilot sees them: it reads off jobs and sets limits, silently.
-"""
+"""The words of all slots as the pilot sees them: it reads off jobs and sets limits, silently."""
 
 from __future__ import annotations
 

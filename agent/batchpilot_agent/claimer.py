@@ -86,9 +86,14 @@ class Claimer:
                 return
             self._claim(offer, now)
 
-    def bells(self) -> tuple[str, ...]:
-        """Return the classes whose bells concern this agent, those of high priority first."""
-        served = self._served(self._holdings.total)
+    def bells(self, now: float) -> tuple[str, ...]:
+        """Return the classes to be told of, those of high priority first.
+
+        They are those that would be claimed of: whoever hears a bell keeps it from the others.
+        """
+        if self._link.broker is None or self._holdings.draining:
+            return ()
+        served = self._offer(now)
         return tuple(sorted(served, key=lambda name: (-served[name].priority, name)))
 
     def _claim(self, offer: dict[str, ResourceClass], now: float) -> None:

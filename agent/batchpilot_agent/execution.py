@@ -149,6 +149,10 @@ class Execution:
         """Ask the dear questions at the end of an order; return why this process must go, or ""."""
         return self._snapshot.left_behind_dear()
 
+    def close(self) -> None:
+        """Let go of this process; no other job is run."""
+        self._snapshot.close()
+
     def _attempt(self, order: Order, index: int, job: int) -> tuple[int, bytes]:
         """Call the function and return (outcome, body); outcome 0 is a job handed back."""
         try:

@@ -19,7 +19,6 @@ from .ports import BrokerPort, Opener
 
 SHORTEST = 0.2
 LONGEST = 5.0
-LINGER = 0.05
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +47,6 @@ class Link:
         self._retry = 0.0
         self._fd: int | None = None
         self._bells: tuple[str, ...] | None = None
-        self._full_since: float | None = None
         self.broker: BrokerPort | None = None
         self.generation = 0
         self._ready = False
@@ -89,21 +87,13 @@ class Link:
             order.told = ()
         self.generation = generation
 
-    def listen(self, bells: tuple[str, ...], now: float) -> None:
-        """Wait for control messages, and for bells while a slot is free or has just been."""
-        if self.broker is None:
-            return
-        if self._holdings.room.slots > 0:
-            self._full_since = None
-        elif self._full_since is None:
-            self._full_since = now
-        full = self._full_since is not None and now - self._full_since > LINGER
-        wanted = () if full or self._holdings.draining else bells
-        if wanted == self._bells:
+    def listen(self, bells: tuple[str, ...]) -> None:
+        """Wait for control messages and some bells, if that is not what is waited for already."""
+        if self.broker is None or bells == self._bells:
             return
         self._forget()
-        self.broker.listen(self._info.id, wanted)
-        self._bells = wanted
+        self.broker.listen(self._info.id, bells)
+        self._bells = bells
         self._fd = self.broker.fileno()
         if self._fd is not None:
             self._poller.watch(self._fd, self._hear)

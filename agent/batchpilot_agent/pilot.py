@@ -13,29 +13,24 @@ waiting. A broker that fails is let go in one place, here; jobs run on meanwhile
 from __future__ import annotations
 
 import logging
-import os
-import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Protocol
 
 from batchpilot_broker.agentside import AgentBroker
 from batchpilot_broker.errors import BatchpilotError, BrokerError
-from batchpilot_broker.host import boot_id, host_name, on_network, process_start
-from batchpilot_broker.nouns import AgentInfo
+from batchpilot_broker.host import on_network
 
 from .beater import Beater
 from .board import Board
 from .claimer import Claimer
 from .dispatcher import Dispatcher
 from .holdings import Holdings, Pace
+from .identity import agent_info
 from .leaver import Leaver
 from .ledger import Ledger
 from .link import Link
@@ -93,82 +88,103 @@ class Pilot:
     ) -> None:
         self.settings = settings
         self._clock = clock
+        self._wall = wall
         self._signals: list[int] = []
         self._told: float | None = None
-        places = 4 * settings.slots + 8
         self.poller = Poller()
-        self.board = board = Board(places)
-        self.holdings = holdings = Holdings(settings)
-        self.ledger = ledger = Ledger(settings, wall)
-        self.pace = pace = Pace()
-        self.templates = templates = Templates(settings, board, places, self.poller, popen=popen)
-        spools = Spools(settings.scratch, ledger.logs)
-        self.settler = settler = Settler(
-            holdings=holdings, ledger=ledger, spools=spools, board=board, pace=pace, wall=wall
+        self.holdings = Holdings(settings)
+        self.ledger = Ledger(settings, wall)
+        self.pace = Pace()
+        self._wire_work(popen)
+        self._wire_talk(opener)
+        self._duties: tuple[Duty, ...] = (
+            self.link,
+            self.dispatcher,
+            self.ledger,
+            self.reporter,
+            self.claimer,
+            self.watch,
+            MemoryWatch(self.holdings, self.stopper),
+            LiveLog(self.holdings, self.spools),
+            self.stopper,
+            self.beater,
+            self.leaver,
+            self.templates,
+            self.sweeper,
         )
-        self.stopper = stopper = Stopper(
-            holdings=holdings, board=board, ledger=ledger, settler=settler, templates=templates
+
+    def _wire_work(self, popen: Callable[..., subprocess.Popen[bytes]]) -> None:
+        """Put together what runs jobs."""
+        settings, holdings, ledger = self.settings, self.holdings, self.ledger
+        places = 4 * settings.slots + 8
+        self.board = board = Board(places)
+        self.templates = Templates(settings, board, places, self.poller, popen=popen)
+        self.spools = Spools(settings.scratch, ledger.logs)
+        self.settler = Settler(
+            holdings=holdings,
+            ledger=ledger,
+            spools=self.spools,
+            board=board,
+            pace=self.pace,
+            wall=self._wall,
+        )
+        self.stopper = Stopper(
+            holdings=holdings,
+            board=board,
+            ledger=ledger,
+            settler=self.settler,
+            templates=self.templates,
         )
         self.sweeper = Sweeper(settings)
         self.dispatcher = Dispatcher(
             holdings=holdings,
-            templates=templates,
+            templates=self.templates,
             board=board,
             ledger=ledger,
-            settler=settler,
+            settler=self.settler,
             sweeper=self.sweeper,
         )
+        self.watch = Watch(holdings, board, self.stopper, self._wall)
+
+    def _wire_talk(self, opener: Opener) -> None:
+        """Put together what speaks to the broker."""
+        settings, holdings = self.settings, self.holdings
+        segment = settings.paths.results(settings.agent)
         info = agent_info(settings)
-        self.link = link = Link(info=info, holdings=holdings, poller=self.poller, opener=opener)
+        self.link = Link(info=info, holdings=holdings, poller=self.poller, opener=opener)
         self.claimer = Claimer(
             settings=settings,
             holdings=holdings,
-            link=link,
+            link=self.link,
             dispatcher=self.dispatcher,
-            pace=pace,
-            wall=wall,
+            pace=self.pace,
+            wall=self._wall,
         )
-        self.watch = Watch(holdings, board, stopper, wall)
-        self.tail = SegmentTail(settings.paths.results(settings.agent))
+        self.tail = SegmentTail(segment)
         self.reporter = Reporter(
             agent=settings.agent,
-            segment=settings.paths.results(settings.agent).name,
+            segment=segment.name,
             tail=self.tail,
-            ledger=ledger,
+            ledger=self.ledger,
             watch=self.watch,
-            link=link,
-            remote=on_network(settings.paths.segments),
+            link=self.link,
+            remote=on_network(segment),
         )
         self.leaver = Leaver(
             settings=settings,
             holdings=holdings,
-            stopper=stopper,
-            ledger=ledger,
+            stopper=self.stopper,
+            ledger=self.ledger,
             reporter=self.reporter,
-            link=link,
-            wall=wall,
+            link=self.link,
+            wall=self._wall,
         )
         self.beater = Beater(
             settings=settings,
             holdings=holdings,
-            link=link,
+            link=self.link,
             leaver=self.leaver,
-            now=clock(),
-        )
-        self._duties: tuple[Duty, ...] = (
-            link,
-            self.dispatcher,
-            ledger,
-            self.reporter,
-            self.claimer,
-            self.watch,
-            MemoryWatch(holdings, stopper),
-            LiveLog(holdings, spools),
-            stopper,
-            self.beater,
-            self.leaver,
-            templates,
-            self.sweeper,
+            now=self._clock(),
         )
 
     def run(self) -> Exit:
@@ -210,7 +226,7 @@ class Pilot:
 
     def _listen(self, now: float) -> None:
         if self.leaver.code is None:
-            self.link.listen(self.claimer.bells(), now)
+            self.link.listen(self.claimer.bells(now))
 
     def _obey_broker(self, now: float) -> None:
         for message in self.link.receive():
@@ -275,32 +291,3 @@ def fly(settings: Settings) -> int:
 
 def _swallow(sock: socket.socket) -> None:
     sock.recv(64)
-
-
-def agent_info(settings: Settings) -> AgentInfo:
-    """Return what an agent says of itself when it registers."""
-    return AgentInfo(
-        id=settings.agent,
-        pool=settings.pool,
-        host=host_name(),
-        boot=boot_id(),
-        pid=os.getpid(),
-        pid_start=process_start(os.getpid()),
-        slots=settings.slots,
-        cores=settings.cores,
-        memory=settings.memory,
-        gpus=settings.gpus,
-        deadline=settings.deadline,
-        started=settings.started,
-        python=f"{sys.version_info.major}.{sys.version_info.minor}",
-        cloudpickle=_cloudpickle_version(),
-        allocation=settings.allocation,
-    )
-
-
-def _cloudpickle_version() -> str:
-    """Return cloudpickle's version; its import takes 50 ms and is the templates' business."""
-    spec = find_spec("cloudpickle")
-    source = Path(spec.origin).read_text() if spec is not None and spec.origin else ""
-    found = re.search(r'__version__ = "([^"]+)"', source)
-    return found.group(1) if found else ""

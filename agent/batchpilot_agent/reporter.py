@@ -100,7 +100,7 @@ class Reporter:
         return self._unsent
 
     def _read_stalled(self, now: float) -> Stretch | None:
-        """Pass over a torn record that claims to be longer than it is, once it has stood there for a while."""
+        """Pass over a torn record that claims to be longer than it is, once it has stood there."""
         position = self._tail.position
         if position == self._tail.size or self._stuck[0] != position:
             self._stuck = (position, now)

@@ -128,6 +128,11 @@ class Snapshot:
             return "memory"
         return ""
 
+    def close(self) -> None:
+        """Let go of what was kept open to look."""
+        os.close(self._cwd_fd)
+        os.close(self._statm)
+
     def _restore_signals(self) -> None:
         for number, handler in zip(_ALL, self._all, strict=True):
             if handler is not None and _getsignal(number) != handler:

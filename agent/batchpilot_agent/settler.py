@@ -98,7 +98,7 @@ class Settler:
             work.ran += 1
 
     def release(self, slot: SlotHandle, now: float) -> None:
-        """Take a slot's order away and let what is left of its chunk go on, unless the agent drains."""
+        """Take a slot's order away and let the rest of its chunk go on, unless the agent drains."""
         order = self._holdings.take(slot, now)
         if order is None:
             return
@@ -112,8 +112,8 @@ class Settler:
         """Write the end of a chunk when all its jobs are accounted for; tell whether they are."""
         if not work.complete:
             return False
-        self._ledger.ended(work)
-        self._holdings.works.pop(work.chunk.id, None)
+        if self._holdings.works.pop(work.chunk.id, None) is not None:
+            self._ledger.ended(work)
         if work in self._holdings.waiting:
             self._holdings.waiting.remove(work)
         return True

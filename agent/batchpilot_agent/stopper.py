@@ -86,8 +86,7 @@ class Stopper:
             return
         self._ledger.handed_back(order.work, order.work.take_back(order.first + first), reason)
         if first == 0:
-            self._settler.release(slot, now)
-            self._templates.quit(slot, now)
+            self._release(slot, now)
 
     def hand_back_waiting(self, work: Work, reason: str) -> None:
         """Hand back a chunk that no slot has."""
@@ -133,6 +132,11 @@ class Stopper:
                 ending.slot.kill(signal.SIGKILL)
                 ending.due = now + PATIENCE
 
+    def _release(self, slot: SlotHandle, now: float) -> None:
+        """Take back an order that is not begun, and never will be by this slot."""
+        self._settler.release(slot, now)
+        self._templates.quit(slot, now)
+
     def _cancel(self, work: Work, indices: list[int], now: float) -> None:
         if not indices:
             return
@@ -145,8 +149,9 @@ class Stopper:
     def _cancel_in(self, slot: SlotHandle, order: Order, indices: list[int], now: float) -> None:
         unstarted = [i - order.first for i in indices if i - order.first >= order.position]
         inside = [i for i in unstarted if 0 <= i < order.size]
-        if inside:
-            self.hold(slot, order, min(inside))
+        if inside and self.hold(slot, order, min(inside)) == 0 and len(inside) == order.size:
+            self._release(slot, now)
+            return
         position = self.position(slot, order)
         if position and order.first + position - 1 in indices:
             self.end(slot, order, Verdict(position=position, text="cancelled"), now)

@@ -87,7 +87,7 @@ class Watch:
             self._expire(slot, order, Reason.WALLTIME, text, now)
 
     def _see(self, order: Order, word: Word, now: float) -> None:
-        """Note that another job runs; its age is reckoned by our clock, as the system's may jump."""
+        """Note that another job runs; its age is reckoned by our clock, the system's may jump."""
         since_last_look = now - max(self._last, order.sent)
         age = min(max(self._wall() - word.began, 0.0), max(since_last_look, 0.0))
         order.position, order.began, order.seen = word.position, word.began, now - age

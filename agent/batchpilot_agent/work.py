@@ -1,9 +1,11 @@
 """The pilot's bookkeeping of a chunk: which of its jobs are to run, run, or are accounted for.
 
-Work    a chunk this agent holds, from its claim until every job in it is accounted for:
-        run, lost, cancelled or handed back
-Order   a stretch of its jobs given to one slot process
-Verdict what is to be written about a running job that the pilot ends
+Three nouns hold it:
+
+    Work     a chunk this agent holds, from its claim until every job in it is accounted for:
+             run, lost, cancelled or handed back
+    Order    a stretch of its jobs given to one slot process
+    Verdict  what is to be written about a running job that the pilot ends
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class AgentBroker:
         with translated(self._access):
             claimed = script("claim")(
                 self._client,
-                [keys.leases, keys.foreign, keys.gone, *lists],
+                [keys.leases, keys.foreign, keys.gone, keys.again, *lists],
                 [keys.prefix, agent, rq_time(now), now, *(priority for _, priority in class_ids)],
             )
         return None if claimed is None else self._chunk(agent, int(claimed[0]), claimed[2] or b"")

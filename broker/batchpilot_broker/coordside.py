@@ -119,21 +119,26 @@ class CoordinatorBroker:
         with translated(self._access):
             return settle_generation(self._client, self._keys.instance, highest)
 
-    def feed(self, chunks: Sequence[Chunk]) -> int:
+    def feed(self, chunks: Sequence[Chunk], *, again: int = 0) -> int:
         """Queue chunks in one step; one that is queued or leased already is left alone.
+
+        Args:
+            chunks: The chunks, in the order to run.
+            again: How many of them, from the first, hold jobs that were handed out before: they go
+                to the head of their queues.
 
         Returns:
             Bytes of their payloads.
         """
         words: list[Word] = [self._term, self._keys.prefix, BELLS_KEPT]
         size = 0
-        for chunk in chunks:
+        for number, chunk in enumerate(chunks):
             fields = chunk_fields(self._keys, self._seal, chunk)
             flat = [word for field in fields.items() for word in field]
             queue, bell = self._keys.queue(chunk.class_id), self._keys.bell(chunk.class_id)
-            words += [chunk.id, queue, bell, len(flat), *flat]
+            words += [chunk.id, queue, bell, int(number < again), len(flat), *flat]
             size += len(fields["data"])  # type: ignore[arg-type]  # data are bytes
-        self._script("feed", [self._keys.term, self._keys.leases], words)
+        self._script("feed", [self._keys.term, self._keys.leases, self._keys.again], words)
         return size
 
     def withdraw(self, class_id: str, chunks: Sequence[int]) -> list[int]:
@@ -142,7 +147,7 @@ class CoordinatorBroker:
         Returns:
             Those that were still queued.
         """
-        keys = [self._keys.term, self._keys.queue_list(class_id)]
+        keys = [self._keys.term, self._keys.queue_list(class_id), self._keys.again]
         return _numbers(self._script("withdraw", keys, [self._term, self._keys.prefix, *chunks]))
 
     def announce(self, class_id: str, resources: ResourceClass) -> None:

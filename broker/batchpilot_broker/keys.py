@@ -19,6 +19,7 @@ class Keys:
         self.events = f"bp:{instance}:events"
         self.classes = f"bp:{instance}:classes"
         self.leases = f"bp:{instance}:leases"
+        self.again = f"bp:{instance}:again"
         self.agents = f"bp:{instance}:agents"
         self.beats = f"bp:{instance}:beats"
         self.states = f"bp:{instance}:states"

@@ -8,7 +8,6 @@ own.
 
 from __future__ import annotations
 
-import argparse
 import os
 import secrets
 import signal
@@ -16,16 +15,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+import msgpack
+import numpy as np
 from batchpilot_agent.capture import Capture, Spool
 from batchpilot_agent.epoch import load_epoch
 from batchpilot_agent.execution import Execution, Order
+from batchpilot_agent.finder import EpochFinder
 from batchpilot_agent.objects import ObjectStore
-from batchpilot_agent.seeds import Seeder
+from batchpilot_agent.seeds import kept_generators
 from batchpilot_agent.segments import SegmentWriter, create_segment
 from batchpilot_agent.values import ValueReader
 from batchpilot_broker.nouns import Isolation
@@ -37,6 +40,7 @@ from .store.database import Database
 from .store.pages import Ids, State
 from .store.params import ParsReader
 from .store.replay import read_stretch
+from .trial import fresh_environment
 
 
 if TYPE_CHECKING:
@@ -89,81 +93,178 @@ class Here:
             revoke(tx, ids[states == State.FED])
 
 
-def run_here(registry: RegistryBase, ids: Ids, epoch: str, *, external: bool) -> None:
+def run_here(
+    registry: RegistryBase, ids: Ids, epoch: str, *, shown: Mapping[str, Any], external: bool
+) -> None:
     """Run submitted jobs in this session and return when all have ended.
+
+    Args:
+        registry: Their registry.
+        ids: The jobs in the order to run.
+        epoch: The code to run them with.
+        shown: Resources as the user gave them.
+        external: Whether each job gets a fresh process.
 
     Raises:
         KeyboardInterrupt: The user interrupted; the jobs not yet run are as if never submitted.
     """
     here = Here(registry.paths, registry.database, registry.instance)
-    attempt = here.hand_out(ids)
+    assignment = Assignment(
+        root=str(registry.paths.root),
+        agent=here.agent,
+        epoch=epoch,
+        attempt=here.hand_out(ids),
+        seed=registry.seed,
+        shown=dict(shown),
+    )
     reader = ParsReader()
     applied = time.monotonic()
-    with _runner(registry, here.agent, epoch, external=external) as run:
-        try:
+    try:
+        with _interruptible() as check, (_outside if external else _inside)(assignment) as run:
             for job in ids.tolist():
                 with registry.database.read() as tx:
-                    _, pars = reader.slice(tx, ids[ids == job][:1])
-                run(job, attempt, pars)
+                    _, pars = reader.slice(tx, np.array([job]))
+                run(job, pars)
+                check()
                 if time.monotonic() - applied > APPLY_EVERY:
                     here.apply()
                     applied = time.monotonic()
-        finally:
-            here.apply()
-            here.give_up(ids)
+    finally:
+        here.apply()
+        here.give_up(ids)
 
 
-Run = Callable[[int, int, bytes], None]
+Run = Callable[[int, bytes], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """Hold what the jobs of one submission have in common.
+
+    Attributes:
+        root: The registry's directory.
+        agent: Name under which their records are written.
+        epoch: The code to run them with.
+        attempt: Attempt of every job.
+        seed: The registry's seed.
+        shown: Resources as the user gave them.
+    """
+
+    root: str
+    agent: str
+    epoch: str
+    attempt: int
+    seed: int
+    shown: Mapping[str, Any]
+
+    @property
+    def paths(self) -> RegistryPaths:
+        """Return the registry's files."""
+        return RegistryPaths(Path(self.root))
+
+    @property
+    def threads(self) -> tuple[int, int]:
+        """Return the thread counts that the resources ask for."""
+        return self.shown.get("omp_threads", 1), self.shown.get("blas_threads", 1)
+
+    def order(self, job: int, pars: bytes) -> Order:
+        """Return one job as a slot would be told to run it."""
+        return Order(
+            serial=1,
+            chunk=0,
+            attempt=self.attempt,
+            ids=(job,),
+            offsets=memoryview(b"\0\0\0\0" + len(pars).to_bytes(4, "little")).cast("I"),
+            pars=memoryview(pars),
+            isolation=Isolation.SLOT,
+            seed=self.seed,
+            shown=self.shown,
+            measure=bool(self.shown.get("measure_memory")),
+        )
+
+    def pack(self, job: int, pars: bytes) -> bytes:
+        """Return what a fresh process has to know to run one job."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        packed: bytes = msgpack.packb([fields, job, pars])
+        return packed
+
+    @classmethod
+    def unpack(cls, data: bytes) -> tuple[Self, int, bytes]:
+        """Return the assignment, the job and the parameters that were packed."""
+        fields, job, pars = msgpack.unpackb(data)
+        return cls(**fields), job, pars
 
 
 @contextmanager
-def _runner(registry: RegistryBase, agent: str, epoch: str, *, external: bool) -> Iterator[Run]:
-    if external:
+def _inside(assignment: Assignment) -> Iterator[Run]:
+    """Give what runs a job in this process; afterwards the process is as it was before."""
+    paths = assignment.paths
+    store = ObjectStore(paths.objects)
+    with ExitStack() as stack:
+        stack.enter_context(_kept_process())
+        seeder = stack.enter_context(kept_generators())
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="batchpilot-"))
+        epoch = load_epoch(store, assignment.epoch)
+        results = stack.enter_context(closing(SegmentWriter(paths.results(assignment.agent))))
+        logs = stack.enter_context(closing(SegmentWriter(paths.job_logs(assignment.agent))))
+        capture = Capture(Spool(Path(scratch) / "spool"), logs)
+        stack.callback(capture.release)
+        execution = Execution(
+            epoch=epoch,
+            registry=paths.root,
+            slot=0,
+            values=ValueReader(store),
+            results=results,
+            capture=capture,
+            seeder=seeder,
+        )
+        stack.callback(execution.close)
 
-        def run_outside(job: int, attempt: int, pars: bytes) -> None:
-            _run_outside(registry.paths, agent, epoch, registry.seed, job, attempt, pars)
-
-        yield run_outside
-        return
-    with _execution(registry.paths, agent, epoch) as execution, _interruptible() as check:
-
-        def run(job: int, attempt: int, pars: bytes) -> None:
-            execution.run(_order(job, attempt, pars, registry.seed), 0, time.time())
-            check()
+        def run(job: int, pars: bytes) -> None:
+            execution.run(assignment.order(job, pars), 0, time.time())
 
         yield run
 
 
 @contextmanager
-def _execution(paths: RegistryPaths, agent: str, epoch: str) -> Iterator[Execution]:
-    """Give what runs jobs here; afterwards fds 0 to 2, path and directory are as before."""
+def _kept_process() -> Iterator[None]:
+    """Give fds 0 to 2, working directory and import path back at the end."""
     kept = [os.dup(fd) for fd in range(3)]
-    cwd, path = Path.cwd(), list(sys.path)
-    with tempfile.TemporaryDirectory(prefix="batchpilot-") as scratch:
-        store = ObjectStore(paths.objects)
-        loaded = load_epoch(store, epoch)
-        results = SegmentWriter(paths.results(agent))
-        logs = SegmentWriter(paths.job_logs(agent))
-        try:
-            yield Execution(
-                epoch=loaded,
-                registry=paths.root,
-                slot=0,
-                values=ValueReader(store),
-                results=results,
-                capture=Capture(Spool(Path(scratch) / "spool"), logs),
-                seeder=Seeder(),
+    cwd, path, finders = Path.cwd(), list(sys.path), list(sys.meta_path)
+    try:
+        yield
+    finally:
+        for fd, old in enumerate(kept):
+            os.dup2(old, fd)
+            os.close(old)
+        os.chdir(cwd)
+        sys.path[:] = path
+        sys.meta_path[:] = [
+            finder
+            for finder in sys.meta_path
+            if finder in finders or not isinstance(finder, EpochFinder)
+        ]
+
+
+@contextmanager
+def _outside(assignment: Assignment) -> Iterator[Run]:
+    """Give what runs a job in a fresh process."""
+    command = [sys.executable, "-P", "-m", __name__]
+    environment = fresh_environment(assignment.threads)
+    results = assignment.paths.results(assignment.agent)
+
+    def run(job: int, pars: bytes) -> None:
+        before = results.stat().st_size
+        ended = subprocess.run(
+            command, input=assignment.pack(job, pars), check=False, env=environment
+        )
+        if results.stat().st_size == before:
+            raise SubmissionError(
+                f"the process of job {job} ended with {ended.returncode} and left no record",
+                remedy=f"look at it with test_job({job})",
             )
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for fd, old in enumerate(kept):
-                os.dup2(old, fd)
-                os.close(old)
-            results.close()
-            logs.close()
-            os.chdir(cwd)
-            sys.path[:] = path
+
+    yield run
 
 
 @contextmanager
@@ -187,49 +288,11 @@ def _interruptible() -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGINT, old)
 
 
-def _order(job: int, attempt: int, pars: bytes, seed: int) -> Order:
-    return Order(
-        serial=1,
-        chunk=0,
-        attempt=attempt,
-        ids=(job,),
-        offsets=memoryview(b"\0\0\0\0" + len(pars).to_bytes(4, "little")).cast("I"),
-        pars=memoryview(pars),
-        isolation=Isolation.SLOT,
-        seed=seed,
-        shown={},
-    )
-
-
-def _run_outside(  # noqa: PLR0913, PLR0917 - the facts of one job
-    paths: RegistryPaths, agent: str, epoch: str, seed: int, job: int, attempt: int, pars: bytes
-) -> None:
-    """Run one job in a fresh process; one that dies without a record makes the submission fail."""
-    command = [sys.executable, "-m", "batchpilot.interactive", str(paths.root), agent, epoch]
-    command += [str(seed), str(job), str(attempt)]
-    before = paths.results(agent).stat().st_size
-    ended = subprocess.run(
-        command, input=pars, check=False, env={**os.environ, "PYTHONHASHSEED": "0"}
-    )
-    if paths.results(agent).stat().st_size == before:
-        raise SubmissionError(
-            f"the process of job {job} ended with {ended.returncode} and left no record",
-            remedy=f"look at it with test_job({job})",
-        )
-
-
 def main() -> None:
     """Run one job: the fresh process of `Interactive(external=True)`."""
-    parser = argparse.ArgumentParser(prog="python -m batchpilot.interactive")
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("agent")
-    parser.add_argument("epoch")
-    for name in ("seed", "job", "attempt"):
-        parser.add_argument(name, type=int)
-    given = parser.parse_args()
-    pars = sys.stdin.buffer.read()
-    with _execution(RegistryPaths(given.directory), given.agent, given.epoch) as execution:
-        execution.run(_order(given.job, given.attempt, pars, given.seed), 0, time.time())
+    assignment, job, pars = Assignment.unpack(sys.stdin.buffer.read())
+    with _inside(assignment) as run:
+        run(job, pars)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def call_outside(paths: RegistryPaths, job: int) -> Any:
     out, result = os.pipe()
     try:
         command = [sys.executable, "-P", "-m", __name__, str(paths.root), str(job), str(result)]
-        process = subprocess.Popen(command, env=_environment(), pass_fds=(result,))
+        process = subprocess.Popen(command, env=fresh_environment(), pass_fds=(result,))
     finally:
         os.close(result)
     with os.fdopen(out, "rb") as pipe:
@@ -95,10 +95,10 @@ def _load(definition: Definition, objects: ObjectStore) -> Call:
     )
 
 
-def _environment() -> dict[str, str]:
+def fresh_environment(threads: tuple[int, int] = (1, 1)) -> dict[str, str]:
     """Return this session's environment with its import path, and what an agent fixes for jobs."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109 - as Python reads ""
-    return {**template_environment({}, (1, 1)), "PYTHONPATH": path}
+    return {**template_environment({}, threads), "PYTHONPATH": path}
 
 
 def main(words: list[str]) -> int:

@@ -184,7 +184,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[..., Any]] = {
     ast.Is: operator.is_,
     ast.IsNot: operator.is_not,
     ast.In: _in,
-    ast.NotIn: _not_in,
+    ast.NotIn: _not_in,  # codespell:ignore notin
 }
 _UNARY: dict[type[ast.unaryop], Callable[..., Any]] = {
     ast.Not: operator.not_,

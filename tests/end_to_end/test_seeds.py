@@ -59,7 +59,6 @@ WAYS: dict[str, tuple[bp.pools.Pool, dict[str, Any]]] = {
     "in the session": (bp.pools.Interactive(), {}),
     "a fresh process each": (bp.pools.Interactive(external=True), {}),
 }
-POOLS = [bp.pools.Local(slots=1), bp.pools.Interactive(external=True)]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -80,11 +79,8 @@ def test_a_job_draws_the_same_when_it_runs_again(make_study: MakeStudy) -> None:
     assert registry.reduce_results_list() == EXPECTED
 
 
-@pytest.mark.parametrize("pool", POOLS, ids=["warm slot", "fresh process"])
-def test_a_neighbours_import_of_numpy_changes_no_numbers(
-    make_study: MakeStudy, pool: bp.pools.Pool
-) -> None:
-    """Only every other job imports numpy; no process has loaded it at its start."""
+def test_a_neighbours_import_of_numpy_changes_no_numbers(make_study: MakeStudy) -> None:
+    """Only every other job imports numpy, in a slot that has not loaded it at its start."""
 
     def sometimes(i: int) -> tuple[bool, float, float | None]:
         import random as python  # noqa: PLC0415 - the import inside a job is what is tested
@@ -97,7 +93,7 @@ def test_a_neighbours_import_of_numpy_changes_no_numbers(
 
         return loaded, python.random(), float(numpy.random.random())  # noqa: NPY002 - as above
 
-    seen = results(make_study, pool, sometimes, isolation="slot")
+    seen = results(make_study, bp.pools.Local(slots=1), sometimes, isolation="slot")
 
     assert not any(loaded for loaded, _, _ in seen[:2])
     assert [(a, b) for _, a, b in seen] == [

@@ -1,5 +1,5 @@
--- Lease the best chunk an agent can serve: highest priority first, then the oldest head.
--- KEYS: leases, foreign, gone; then queue list and bell of each class offered.
+-- Lease the best chunk an agent can serve: highest priority first, then what is fed again, then the oldest head.
+-- KEYS: leases, foreign, gone, again; then queue list and bell of each class offered.
 -- ARGV: prefix, agent, now as RQ writes times, now in seconds; then the priority of each class.
 -- Returns nothing, or chunk number, class (from 1, in the order offered), data of the RQ job.
 local prefix, agent, now, seconds = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -22,12 +22,17 @@ local function head_of(list)
   end
 end
 
+-- What was fed again is older than all else.
+local function age_of(number)
+  return tonumber(number) - 1e15 * redis.call('HEXISTS', KEYS[4], number)
+end
+
 local best, job, chunk, highest
 for class = 1, #ARGV - 4 do
-  local candidate, number = head_of(KEYS[2 + 2 * class])
+  local candidate, number = head_of(KEYS[3 + 2 * class])
   local priority = tonumber(ARGV[4 + class])
   if candidate and (not best or priority > highest
-      or (priority == highest and tonumber(number) < tonumber(chunk))) then
+      or (priority == highest and age_of(number) < age_of(chunk))) then
     best, job, chunk, highest = class, candidate, number, priority
   end
 end
@@ -35,10 +40,11 @@ end
 local claimed = nil
 if best then
   local hash, worker = 'rq:job:' .. job, 'rq:worker:' .. prefix .. agent
-  local execution, queue = job .. ':' .. agent, string.sub(KEYS[2 + 2 * best], #'rq:queue:' + 1)
+  local execution, queue = job .. ':' .. agent, string.sub(KEYS[3 + 2 * best], #'rq:queue:' + 1)
   -- The lease comes first: where memory is full, this is what fails, and nothing has moved.
   redis.call('HSET', KEYS[1], chunk, agent)
-  redis.call('LPOP', KEYS[2 + 2 * best])
+  redis.call('LPOP', KEYS[3 + 2 * best])
+  redis.call('HDEL', KEYS[4], chunk)
   redis.call('HSET', hash, 'status', 'started', 'started_at', now, 'last_heartbeat', now,
     'worker_name', prefix .. agent)
   redis.call('ZADD', 'rq:wip:' .. queue, '+inf', execution)
@@ -55,7 +61,7 @@ end
 -- Silence the bell of an empty queue. Ring that of one with work left but no token: whoever took the
 -- token may have claimed something else with it.
 for class = 1, #ARGV - 4 do
-  local list, bell = KEYS[2 + 2 * class], KEYS[3 + 2 * class]
+  local list, bell = KEYS[3 + 2 * class], KEYS[4 + 2 * class]
   local head = redis.call('LINDEX', list, 0)
   if not head then
     redis.call('DEL', bell)

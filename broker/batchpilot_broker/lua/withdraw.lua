@@ -1,5 +1,5 @@
 -- Take chunks back that nobody has claimed yet; returns those that were still queued.
--- KEYS: term, queue list. ARGV: term, prefix, then chunk numbers.
+-- KEYS: term, queue list, again. ARGV: term, prefix, then chunk numbers.
 local refused = fence(KEYS[1], ARGV[1])
 if refused then return refused end
 local withdrawn = {}
@@ -7,6 +7,7 @@ for i = 3, #ARGV do
   local job = ARGV[2] .. 'c' .. ARGV[i]
   if redis.call('LREM', KEYS[2], 0, job) > 0 then
     redis.call('DEL', 'rq:job:' .. job)
+    redis.call('HDEL', KEYS[3], ARGV[i])
     withdrawn[#withdrawn + 1] = ARGV[i]
   end
 end

@@ -1,7 +1,8 @@
 """Feed: cut chunks just in time, class by class, and hand them to the broker.
 
 Each class gets its own small transaction, committed before the broker is told: what a crash
-leaves between the two is found by the audit.
+leaves between the two is found by the audit. Jobs that were handed out before and came back go to
+the head of the queue, and go there even when it is full: they do not wait behind 12 h of work.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Feeder:
         with self._desk.db.read() as tx:
             waiting = [row[0] for row in tx.all("classes_with_work")]
             queued = {name: (chunks, jobs) for name, chunks, jobs in tx.all("queued_by_class")}
+            back = {name: bool(alone) for name, alone in tx.all("again_by_class")}
         self.hungry = False
         self.outstanding = sum(
             jobs * (self._sizer.expected(name) or 0.0) for name, (_, jobs) in queued.items()
@@ -66,19 +68,20 @@ class Feeder:
         if not waiting:
             return 0
         depths = self._desk.broker.depths(waiting)
-        return sum(
-            self._feed(name, depths[name], queued.get(name, (0, 0))[1], now) for name in waiting
-        )
+        fed = 0
+        for name in waiting:
+            room = self._room(name, depths[name], queued.get(name, (0, 0))[1])
+            known = self._sizer.expected(name) is not None
+            if room > 0 or (name in back and (known or back[name])):
+                fed += self._feed(name, room, now)
+        return fed
 
-    def _feed(self, class_id: str, depth: int, queued_jobs: int, now: float) -> int:
-        room = self._room(class_id, depth, queued_jobs)
-        if room <= 0:
-            return 0
+    def _feed(self, class_id: str, room: int, now: float) -> int:
         self._announce(class_id)
         with self._desk.db.write() as tx:
-            chunks = self._cut(tx, class_id, room, now)
+            chunks, again = self._cut(tx, class_id, room, now)
         if chunks:
-            size = self._desk.broker.feed(chunks)
+            size = self._desk.broker.feed(chunks, again=again)
             jobs = sum(chunk.size for chunk in chunks)
             self._bytes_a_job[class_id] = size / jobs
             self._desk.bus.tell(ChunksFed(class_id, len(chunks), jobs))
@@ -115,35 +118,53 @@ class Feeder:
         self._desk.broker.announce(class_id, resources)
         self._classes[class_id] = resources
 
-    def _cut(self, tx: Transaction, class_id: str, room: int, now: float) -> list[Chunk]:
+    def _cut(
+        self, tx: Transaction, class_id: str, room: int, now: float
+    ) -> tuple[list[Chunk], int]:
+        """Return chunks, and how many of them, from the first, hold jobs fed again."""
         slots = self._desk.slots()
         remaining = int(tx.execute("span_left", class_id).fetchone()[0])
         chunks: list[Chunk] = []
-        jobs = 0
-        while len(chunks) < room and jobs < JOBS_A_TICK:
+        jobs = again = 0
+        while jobs < JOBS_A_TICK:
             size = self._sizer.size(class_id, remaining - jobs, slots)
-            taken = self._take(tx, class_id, size)
+            full = len(chunks) >= room
+            taken = self._take_again(tx, class_id, size, full=full)
+            came_back = taken is not None
+            if taken is None and not full:
+                taken = self._take(tx, class_id, size)
             if taken is None:
-                self.hungry = False
+                self.hungry = self.hungry and full
                 break
             submission, ids = taken
             if len(ids):
                 chunks.append(self._make(tx, class_id, submission, ids, slots, now))
                 jobs += len(ids)
-        return chunks
+                again += came_back
+        return chunks, again
+
+    def _take_again(
+        self, tx: Transaction, class_id: str, size: int, *, full: bool
+    ) -> tuple[int, Ids] | None:
+        """Take the next jobs that came back: into a full queue, those whose run time is known
+        or that were running.
+        """
+        row = tx.execute("next_again", class_id).fetchone()
+        if row is None:
+            return None
+        number, submission, alone, blob = row
+        if full and not alone and self._sizer.expected(class_id) is None:
+            return None
+        ids = unpack_ranges(blob)
+        size = 1 if alone else size
+        if len(ids) > size:
+            tx.execute("shorten_again", pack_ranges(ids[size:]), number)
+        else:
+            tx.execute("drop_again", number)
+        return submission, self._still_queued(tx, ids[:size], submission)
 
     def _take(self, tx: Transaction, class_id: str, size: int) -> tuple[int, Ids] | None:
-        """Take the next jobs of a class from what is to be fed again, then from its spans."""
-        row = tx.execute("next_again", class_id).fetchone()
-        if row is not None:
-            number, submission, alone, blob = row
-            ids = unpack_ranges(blob)
-            size = 1 if alone else size
-            if len(ids) > size:
-                tx.execute("shorten_again", pack_ranges(ids[size:]), number)
-            else:
-                tx.execute("drop_again", number)
-            return submission, self._still_queued(tx, ids[:size], submission)
+        """Take the next jobs of a class from its spans."""
         span = tx.execute("next_span", class_id).fetchone()
         if span is None:
             return None

@@ -30,6 +30,7 @@ class _Starting:
 
     pool: str
     process: subprocess.Popen[bytes]
+    seen: bool = False
 
 
 @dataclass(slots=True)
@@ -105,14 +106,14 @@ class Scaler:
 
     def _reap(self, now: float) -> None:
         for agent, started in list(self._started.items()):
-            seen = agent in self.desk.survey.agents
             status = started.process.poll()
-            if seen:
+            if agent in self.desk.survey.agents:
+                started.seen = True
                 self._trouble.pop(started.pool, None)
             if status is None:
                 continue
             del self._started[agent]
-            if status != 0 and not seen:
+            if status != 0 and not started.seen:
                 self._failed(agent, started.pool, now)
 
     def _failed(self, agent: str, pool: str, now: float) -> None:

@@ -85,7 +85,7 @@ class Submitting(RegistryBase):
         epoch = self._store_epoch()
         self._write_submission(order, needed, given, epoch)
         if isinstance(configured[0], pools.Interactive):
-            run_here(self, order, epoch, external=configured[0].external)
+            run_here(self, order, epoch, shown=given, external=configured[0].external)
         else:
             self._ensure_coordinator()
             self._nudge()

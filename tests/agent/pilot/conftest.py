@@ -94,7 +94,7 @@ class Bench:
         )
         return self.store.put(manifest.to_bytes())
 
-    def feed(
+    def feed(  # noqa: PLR0913 - the fields of a chunk
         self,
         epoch: str,
         values: Sequence[tuple[Any, ...]],
@@ -176,9 +176,11 @@ class Bench:
         return [p for report in self.reports for k, p in report.notes if k == kind]
 
     def handed_back(self) -> list[tuple[int, list[list[int]], str, bool]]:
+        """Return (chunk, ranges, reason, charged) of what was handed back."""
         return [tuple(msgpack.unpackb(p)) for p in self.notes(Kind.HANDED_BACK)]
 
     def running(self) -> set[int]:
+        """Return the jobs that were told running."""
         self.look()
         return {job for report in self.reports for job, *_ in report.running}
 

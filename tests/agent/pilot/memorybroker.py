@@ -53,14 +53,17 @@ class MemoryBroker:
         self.queue.append(chunk)
 
     def register(self, info: AgentInfo) -> None:
+        """Note an agent."""
         self._check()
         self.agents[info.id] = info
 
     def classes(self) -> dict[str, ResourceClass]:
+        """Return the classes that were fed."""
         self._check()
         return dict(self.table)
 
     def claim(self, agent: str, class_ids: Sequence[tuple[str, int]]) -> Chunk | None:
+        """Return the first chunk of an offered class."""
         self._check()
         self.offers.append(list(class_ids))
         offered = {name for name, _ in class_ids}
@@ -72,24 +75,29 @@ class MemoryBroker:
         return None
 
     def finish(self, agent: str, chunk: int, *, jobs: int, seconds: float) -> None:
+        """End a lease that the agent holds."""
         self._check()
         assert self.leases.pop(chunk) == agent
         assert seconds >= 0
         self.finished.append((chunk, jobs))
 
     def hold(self, agent: str, chunks: Sequence[int]) -> None:
+        """Note leases again."""
         self._check()
         self.leases.update(dict.fromkeys(chunks, agent))
 
     def report(self, report: Report) -> None:
+        """Note a report."""
         self._check()
         self.reports.append(report)
 
     def send(self, kind: str, **fields: Any) -> None:
+        """Note an event."""
         self._check()
         self.said.append({"kind": kind, **fields})
 
     def beat(self, agent: str, state: AgentState, busy: int, held: int) -> Beat:
+        """Note a beat and answer as told to."""
         self._check()
         self.beats.append((state, busy, held))
         return Beat(
@@ -100,23 +108,28 @@ class MemoryBroker:
         )
 
     def leave(self, agent: str) -> None:
+        """Forget an agent."""
         self._check()
         del self.agents[agent]
 
     def listen(self, agent: str, class_ids: Sequence[str]) -> None:
+        """Note what is listened for."""
         self._check()
         assert agent in self.agents
         self.listening = tuple(class_ids)
 
     def fileno(self) -> int | None:
+        """Return nothing to poll: tests hand messages to the pilot."""
         return None
 
     def receive(self) -> list[dict[str, Any]]:
+        """Return what lies in the inbox."""
         self._check()
         came, self.inbox = self.inbox, []
         return came
 
     def close(self) -> None:
+        """Count the closings."""
         self.closed += 1
 
     def _check(self) -> None:
@@ -131,6 +144,7 @@ class Clock:
         self.now = 1000.0
 
     def __call__(self) -> float:
+        """Return the time."""
         return self.now
 
 

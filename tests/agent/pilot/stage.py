@@ -124,6 +124,7 @@ class Stage:
 
     @property
     def ledger(self) -> Ledger:
+        """Return what writes the pilot's frames."""
         return self.pilot.ledger
 
     @property
@@ -182,9 +183,9 @@ class Stage:
                 slot.sock.close()
         self.pilot.close()
 
-    def _popen(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    def _popen(self, _command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         control = socket.socket(fileno=os.dup(options["pass_fds"][0]))
-        process = subprocess.Popen(["sleep", "600"])
+        process = subprocess.Popen(["/bin/sleep", "600"])
         self.templates.append(PlayedTemplate(control, process))
         return process
 

@@ -47,12 +47,13 @@ class Kept:
         )
 
     def said(self, name: str) -> str:
+        """Wait for what the pilot tells, and return it."""
         wait_until((self.directory / name).exists)
         return (self.directory / name).read_text()
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[list[Kept]]:
+def kept() -> Iterator[list[Kept]]:
     started: list[Kept] = []
     yield started
     for keeper in started:

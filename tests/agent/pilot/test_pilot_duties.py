@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,6 @@ def test_bells_are_listened_for_while_a_slot_is_free(stage: Stage) -> None:
     stage.feed(chunk_of(1))
     one_free = stage.broker.listening
     stage.feed(chunk_of(2))
-    stage.step(0.1)
     none_free = stage.broker.listening
 
     assert one_free == (chunk_of(1).class_id,)
@@ -202,6 +202,15 @@ def test_a_limited_order_goes_on_without_the_cancelled_jobs(stage: Stage) -> Non
     slot.run_all()
     stage.step()
     assert stage.broker.finished == [(1, 3)]
+
+
+def test_a_chunk_cancelled_while_its_template_loads_is_finished(stage: Stage) -> None:
+    stage.feed(chunk_of(1, jobs=2), chunk_of(2, jobs=2))
+    stage.pilot.obey({"kind": "cancel", "ranges": [[100, 101]], "attempt": 1}, stage.clock.now)
+    stage.step()
+
+    assert stage.broker.finished == [(1, 0)]
+    assert [slot.jobs for slot in stage.busy] == [[200, 201]]
 
 
 def test_a_waiting_chunk_that_is_cancelled_is_finished(stage: Stage) -> None:
@@ -347,7 +356,7 @@ def test_what_could_not_be_told_is_told_when_the_broker_is_back(stage: Stage) ->
 
     assert stage.broker.finished == [(1, 2)]
     assert spans[0][0] == 0
-    assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(spans))
     assert [said["kind"] for said in stage.broker.said] == ["hello", "hello"]
 
 
@@ -362,7 +371,7 @@ def test_the_broker_is_tried_again_after_pauses_that_grow(stage: Stage) -> None:
     stage.broker.down = True
     for _ in range(2000):
         stage.step(0.01)
-    pauses = [round(b - a, 1) for a, b in zip(tries, tries[1:], strict=False)]
+    pauses = [round(b - a, 1) for a, b in itertools.pairwise(tries)]
 
     assert pauses[:5] == [0.4, 0.8, 1.6, 3.2, 5.0]
 
@@ -487,9 +496,7 @@ def test_jobs_that_would_not_end_in_time_are_not_claimed(staged: Callable[..., S
     assert set(stage.broker.leases) == {2}
 
 
-def test_a_chunk_is_finished_only_when_its_end_is_written(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chunk_is_finished_only_when_its_end_is_written(stage: Stage) -> None:
     stage.feed(chunk_of(1, jobs=2))
     (slot,) = stage.busy
     results = stage.ledger._results

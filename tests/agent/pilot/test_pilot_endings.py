@@ -24,18 +24,22 @@ class Marks:
         self.directory = str(directory)
 
     def set(self, name: object, text: object = "") -> None:
+        """Set a mark, whole or not at all."""
         path = f"{self.directory}/{name}"
         with open(path + "~", "w") as file:  # noqa: PTH123 - also in jobs
             file.write(str(text))
         os.replace(path + "~", path)  # noqa: PTH105 - also in jobs
 
     def has(self, name: object) -> bool:
+        """Tell whether a mark is set."""
         return os.path.exists(f"{self.directory}/{name}")  # noqa: PTH110 - also in jobs
 
     def get(self, name: object) -> str:
+        """Return what a mark says."""
         return Path(f"{self.directory}/{name}").read_text()
 
     def wait(self, name: object) -> None:
+        """Wait until a mark is set."""
         while not self.has(name):
             time.sleep(0.005)
 
@@ -55,7 +59,7 @@ def test_cancel_ends_one_running_job_and_nothing_else(bench: Bench, tmp_path: Pa
     marks = Marks(tmp_path)
 
     def work(name: str) -> str:
-        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        child = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
         marks.set(name, child.pid)
         marks.wait(f"end {name}")
         return name
@@ -85,14 +89,18 @@ def test_a_cancel_of_an_older_attempt_only_spares_this_one(bench: Bench, tmp_pat
         marks.wait("end")
         return name
 
-    bench.feed(bench.epoch(work), [("a",)], attempt=3)
-    bench.agent()
-    wait_until(lambda: marks.has("a"))
+    epoch = bench.epoch(work)
+    bench.feed(epoch, [("a",)], attempt=3)
+    bench.feed(epoch, [("b",)], attempt=3)
+    bench.agent(slots=2)
+    wait_until(lambda: marks.has("a") and marks.has("b"))
     bench.broker.control("a1", "cancel", ranges=[[100, 100]], attempt=2)
-    bench.broker.control("a1", "wake")
+    bench.broker.control("a1", "cancel", ranges=[[200, 200]], attempt=3)
+    wait_until(lambda: len(bench.notes(Kind.CHUNK_ENDED)) == 1)
     marks.set("end")
 
     assert bench.await_rows(100)[100].outcome is Outcome.DONE
+    assert bench.rows().keys() == {100}
 
 
 def test_a_job_that_ignores_sigterm_is_killed(bench: Bench, tmp_path: Path) -> None:
@@ -123,7 +131,7 @@ def test_an_overrun_hands_back_the_mates_and_runs_on(bench: Bench, tmp_path: Pat
 
     bench.feed(bench.epoch(work), [("a",), ("b",), ("c",)], budget=0.2)
     bench.agent()
-    wait_until(lambda: bench.handed_back())
+    wait_until(bench.handed_back)
     marks.set("end a")
     rows = bench.await_rows(100)
 
@@ -186,7 +194,7 @@ def test_sigterm_hands_back_what_has_not_begun_and_lets_the_rest_end(
     agent = bench.agent()
     wait_until(lambda: marks.has("a"))
     agent.terminate()
-    wait_until(lambda: bench.handed_back())
+    wait_until(bench.handed_back)
     marks.set("end a")
 
     assert agent.wait(20) == 0
@@ -258,8 +266,8 @@ def test_kill_of_the_pilot_leaves_nothing_running(bench: Bench, tmp_path: Path) 
     marks = Marks(tmp_path)
 
     def work(name: str) -> None:
-        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
-        bare = subprocess.Popen(["setsid", "env", "-i", "sleep", "600"])
+        child = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
+        bare = subprocess.Popen(["/usr/bin/setsid", "env", "-i", "sleep", "600"])
         marks.set(name, f"{os.getpid()} {os.getppid()} {child.pid} {bare.pid}")
         time.sleep(600)
 
@@ -313,7 +321,7 @@ def test_what_a_finished_slot_left_running_is_ended(bench: Bench, tmp_path: Path
     marks = Marks(tmp_path)
 
     def work(name: str) -> str:
-        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        child = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
         marks.set(name, child.pid)
         return name
 

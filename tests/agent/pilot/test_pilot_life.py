@@ -86,7 +86,7 @@ def test_a_new_generation_hears_what_is_held_and_work_goes_on(
 
     chunk = bench.feed(bench.epoch(work), [("a",)])
     bench.agent()
-    wait_until(lambda: (tmp_path / "a").exists())
+    wait_until((tmp_path / "a").exists)
     with closing(connect(server)) as client:
         wipe(client, bench.instance)
         generation = settle_generation(client, bench.instance, 1)
@@ -152,7 +152,7 @@ def test_walltime_keeps_long_jobs_away_and_ends_it_in_time(bench: Bench) -> None
     bench.feed(epoch, [(1,)], resources=ResourceClass(walltime=1.0))
     command = [sys.executable, "-m", "batchpilot_agent", "--registry", str(bench.paths.root)]
     command += ["--agent", "a1", "--pool", "local", "--slots", "1"]
-    command += ["--walltime", "32", "--grace", "20"]
+    command += ["--walltime", "38", "--grace", "24"]
     bench.broker.alive(1)
     bench.agents.append(subprocess.Popen(command, env=clean_environment(os.environ)))
 

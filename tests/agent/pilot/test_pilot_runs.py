@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import time
@@ -49,7 +50,7 @@ def test_reports_join_without_gaps_from_the_start_of_the_segment(bench: Bench) -
     spans = [(report.start, report.end) for report in bench.reports]
 
     assert spans[0][0] == 0
-    assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(spans))
     assert spans[-1][1] == bench.paths.results("a1").stat().st_size
 
 
@@ -143,12 +144,12 @@ def test_what_does_not_fit_is_not_claimed(bench: Bench) -> None:
 
 def test_threads_hash_seed_and_marker_are_in_the_environment(bench: Bench) -> None:
     names = ("PYTHONHASHSEED", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BATCHPILOT_AGENT")
-    epoch = bench.epoch(lambda x: [os.environ[name] for name in names])
+    epoch = bench.epoch(lambda x: [x, *(os.environ[name] for name in names)])
     bench.feed(epoch, [(1,)], resources=ResourceClass(threads=(2, 3)))
     bench.agent()
     rows = bench.await_rows(100)
 
-    assert pickle.loads(bench.body(rows[100])) == ["0", "2", "3", "a1"]  # noqa: S301 - ours
+    assert pickle.loads(bench.body(rows[100])) == [1, "0", "2", "3", "a1"]  # noqa: S301 - ours
 
 
 def test_a_running_job_is_told_of_and_its_row_replaces_that(bench: Bench, tmp_path: Path) -> None:

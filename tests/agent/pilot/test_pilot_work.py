@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import struct
@@ -29,7 +30,7 @@ def test_cutting_a_chunk_keeps_each_jobs_parameters() -> None:
             ranges, offsets, pars = cut(work, first, end)
             ids = [job for a, b in ranges for job in range(a, b + 1)]
             at = struct.unpack(f"<{end - first + 1}I", offsets)
-            values = [pars[a:b] for a, b in zip(at, at[1:], strict=False)]
+            values = [pars[a:b] for a, b in itertools.pairwise(at)]
 
             assert ids == [7, 8, 9, 3, 4, 20][first:end]
             assert values == [b"p%03d" % n for n in range(first, end)]
@@ -42,7 +43,7 @@ def test_ranges_keep_the_order() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_every_job_is_run_cancelled_or_handed_back_exactly_once(seed: int) -> None:
-    luck = random.Random(seed)
+    luck = random.Random(seed)  # noqa: S311 - dice
     work = Work(chunk=chunk_of(1, 50), claimed=0.0)
     ran: list[int] = []
     back: list[int] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -140,7 +141,7 @@ def test_stretches_are_bounded_and_join(segment: Path, tail: SegmentTail) -> Non
 
     assert [job for stretch in stretches for job in jobs_in(stretch)] == list(range(20_000))
     assert max(len(s.rows) for s in stretches) <= MAX_ROWS * EVENT_ROW_SIZE
-    assert all(a.end == b.start for a, b in zip(stretches, stretches[1:], strict=False))
+    assert all(a.end == b.start for a, b in itertools.pairwise(stretches))
 
 
 def test_a_job_costs_about_a_microsecond(segment: Path, tail: SegmentTail) -> None:
@@ -153,6 +154,6 @@ def test_a_job_costs_about_a_microsecond(segment: Path, tail: SegmentTail) -> No
     assert each < 4e-6  # measured 0.7 on an idle machine; this one may be busy
 
 
-def test_the_file_is_opened_for_reading_only(segment: Path, tail: SegmentTail) -> None:
+def test_the_file_is_opened_for_reading_only(tail: SegmentTail) -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.write(tail._fd, b"x")

@@ -16,9 +16,10 @@ from .conftest import Tell
 from .tools import assert_each_done_once, fed, held_by, kill, on_again, rq_info, written
 
 
-JOBS = 20_020
-EVERY = 1001
-SECONDS = 1.5
+BRIEF = 20_000
+LONG = 20
+JOBS = BRIEF + LONG
+SECONDS = 1.0
 KILLS = 10
 WITHIN = 15.0
 LAST_CHARGE = 2
@@ -67,9 +68,10 @@ def test_ten_killed_agents_cost_only_what_they_had_not_finished(
     make_study: MakeStudy, until: Until, moments: random.Random, tell: Tell
 ) -> None:
     registry = make_study(pool=bp.pools.Local(slots=1, min_agents=2, max_agents=2))
-    more = {"every": EVERY, "seconds": SECONDS}
-    registry.batch_map(work.short_or_long, i=range(1, JOBS + 1), more_args=more)
-    registry.submit_jobs()
+    more = {"briefs": BRIEF, "seconds": SECONDS}
+    registry.batch_map(work.brief_or_long, i=range(1, JOBS + 1), more_args=more)
+    registry.submit_jobs(range(1, BRIEF + 1))
+    registry.submit_jobs(range(BRIEF + 1, JOBS + 1), {"isolation": "process"})
     killer = Killer(registry, until)
     began = time.monotonic()
     for _ in range(KILLS):

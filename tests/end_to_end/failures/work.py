@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Any
 
 
-def short(i: int) -> int:
-    """Take less than a millisecond."""
-    time.sleep(0.0003)
-    return i
-
-
-def short_or_long(i: int, every: int, seconds: float) -> int:
-    """Be short, but for one job in so many: that is long, and leaves a program in a session of its own."""
-    if i % every:
-        return short(i)
-    subprocess.Popen(["sleep", "600"], start_new_session=True)
+def brief(i: int, seconds: float) -> int:
+    """Take some seconds."""
     time.sleep(seconds)
     return i
+
+
+def brief_or_long(i: int, briefs: int, seconds: float) -> int:
+    """Take a millisecond; the jobs behind take longer, and start a program in a session of its own."""
+    if i > briefs:
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+    return brief(i, seconds if i > briefs else 0.0007)
 
 
 def gated(i: int, gates: str, job: Any) -> int:

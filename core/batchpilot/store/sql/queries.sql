@@ -35,8 +35,11 @@ INSERT INTO span (submission, class, first, size, ids) VALUES (?, ?, ?, ?, ?)
 -- name: classes_with_work
 SELECT DISTINCT class FROM span UNION SELECT DISTINCT class FROM again
 
+-- name: again_by_class
+SELECT class, MAX(alone) FROM again GROUP BY class
+
 -- name: next_again
-SELECT id, submission, alone, ranges FROM again WHERE class = ? ORDER BY id LIMIT 64
+SELECT id, submission, alone, ranges FROM again WHERE class = ? ORDER BY alone DESC, id LIMIT 1
 
 -- name: add_again
 INSERT INTO again (class, submission, alone, ranges) VALUES (?, ?, ?, ?)

@@ -70,6 +70,7 @@ def _settings(args: argparse.Namespace, paths: RegistryPaths, instance: str) -> 
         idle_timeout=args.idle_timeout,
         orphan_timeout=args.orphan_timeout,
         grace=args.grace,
+        start=args.start,
         started=started,
         deadline=started + args.walltime if args.walltime else 0.0,
         allocation=args.allocation,
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--idle-timeout", type=float, default=300.0, help="seconds without work before it leaves")
     add("--orphan-timeout", type=float, default=3600.0, help="the same without a coordinator")
     add("--grace", type=float, default=10.0, help="seconds for running jobs when it leaves")
+    add("--start", choices=("fork", "spawn"), default="fork", help="how slots come into being")
     add("--walltime", type=float, default=0.0, help="seconds until its allocation ends")
     add("--allocation", default="", help="id of its allocation")
     return parser

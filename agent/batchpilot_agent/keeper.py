@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Never
 
@@ -45,12 +46,11 @@ def keep(markers: Mapping[str, str], scratch: Path, pilot: Callable[[], int]) ->
     keeper = os.getpid()
     child = os.fork()
     if child == 0:
-        _be_pilot(keeper, pilot)
+        _be_pilot(keeper, pilot, partial(_tidy, markers, scratch))
     try:
         return _wait_for(child)
     finally:
-        clean_up(markers)
-        shutil.rmtree(scratch, ignore_errors=True)
+        _tidy(markers, scratch)
 
 
 def clean_up(markers: Mapping[str, str], grace: float = GRACE) -> None:
@@ -69,8 +69,13 @@ def clean_up(markers: Mapping[str, str], grace: float = GRACE) -> None:
     _reap()
 
 
-def _be_pilot(keeper: int, pilot: Callable[[], int]) -> Never:
-    """Run the pilot in the forked child; never return."""
+def _tidy(markers: Mapping[str, str], scratch: Path) -> None:
+    clean_up(markers)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _be_pilot(keeper: int, pilot: Callable[[], int], tidy: Callable[[], None]) -> Never:
+    """Run the pilot in the forked child, and tidy up when the keeper cannot; never return."""
     code = 70
     try:
         die_with_parent(keeper, signal.SIGTERM)
@@ -79,6 +84,8 @@ def _be_pilot(keeper: int, pilot: Callable[[], int]) -> Never:
     except BaseException:  # noqa: BLE001 - told to the log, and by the exit code
         traceback.print_exc()
     finally:
+        if os.getppid() != keeper:
+            tidy()
         sys.stderr.flush()
         os._exit(code)
 

@@ -27,6 +27,7 @@ def launch_local(  # noqa: PLR0913 - an agent's arguments
     idle_timeout: float = 300.0,
     orphan_timeout: float = 3600.0,
     grace: float = 10.0,
+    start: str = "fork",
     python: str = sys.executable,
 ) -> subprocess.Popen[bytes]:
     """Start an agent in a session of its own and return its keeper.
@@ -42,6 +43,7 @@ def launch_local(  # noqa: PLR0913 - an agent's arguments
         idle_timeout: Seconds without work before it leaves.
         orphan_timeout: Seconds without a coordinator before it leaves.
         grace: Seconds for running jobs when it leaves.
+        start: "fork" or "spawn", see `Settings`.
         python: The interpreter.
     """
     options = {
@@ -55,6 +57,7 @@ def launch_local(  # noqa: PLR0913 - an agent's arguments
         "idle-timeout": idle_timeout,
         "orphan-timeout": orphan_timeout,
         "grace": grace,
+        "start": start,
     }
     command = [python, "-P", "-m", "batchpilot_agent"]
     for name, value in options.items():

@@ -37,6 +37,8 @@ class Settings:
         idle_timeout: Seconds without work, while a coordinator lives, after which it leaves.
         orphan_timeout: Seconds without any coordinator after which it leaves.
         grace: Seconds that running jobs get to end when the agent is to leave.
+        start: "fork": slots are forked from a process that has imported the code; "spawn": each
+            slot imports it itself, for libraries that start threads when they are imported.
         started: Unix time of its start.
         deadline: Unix time at which its allocation ends, 0 for never.
         allocation: Id of its allocation, "" for none.
@@ -54,6 +56,7 @@ class Settings:
     idle_timeout: float = 300.0
     orphan_timeout: float = 3600.0
     grace: float = 10.0
+    start: str = "fork"
     started: float = 0.0
     deadline: float = 0.0
     allocation: str = ""

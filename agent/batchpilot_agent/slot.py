@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class SlotPlace:
         agent: Id of the agent.
         scratch: The agent's private directory on local disk.
         shared: Memory shared with the pilot.
-        epoch: What to call.
+        load: Gives what to call: at once where the template has loaded it, else by loading it.
         seeder: Seeds the generators.
     """
 
@@ -58,7 +59,7 @@ class SlotPlace:
     agent: str
     scratch: Path
     shared: mmap.mmap
-    epoch: LoadedEpoch
+    load: Callable[[], LoadedEpoch]
     seeder: Seeder
 
 
@@ -107,7 +108,7 @@ def run_slot(place: SlotPlace, slot: int, serial: int, sock: socket.socket) -> N
     results = SegmentWriter(place.paths.results(place.agent), on_trouble=words.trouble)
     spool = Spool(place.scratch / f"spool-{slot}-{serial}")
     execution = Execution(
-        epoch=place.epoch,
+        epoch=place.load(),
         registry=place.paths.root,
         slot=slot,
         values=ValueReader(place.store),

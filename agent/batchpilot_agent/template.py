@@ -1,10 +1,12 @@
 """The template: a process that has loaded one epoch, and forks the slots that run its jobs.
 
     python -m batchpilot_agent.template --registry DIR --epoch HASH --control FD --words FD
-    --agent ID --scratch DIR
+    --agent ID --scratch DIR [--start fork|spawn]
 
-Single-threaded, so that fork is safe; it calls none of the user's functions. The pilot holds the
-other end of `--control` (SOCK_SEQPACKET, one msgpack list a packet):
+Single-threaded, so that fork is safe; it calls none of the user's functions. With `--start spawn`
+it loads nothing and each slot loads the epoch for itself: libraries that start threads when they
+are imported keep them. The pilot holds the other end of `--control` (SOCK_SEQPACKET, one msgpack
+list a packet):
 
     pilot    ["fork", slot, serial] + the slot's socket        ["quit"]
     template ["ready"]   ["failed", type, message, traceback]
@@ -25,6 +27,8 @@ import signal
 import socket
 import sys
 import traceback
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Never
@@ -33,7 +37,7 @@ import msgpack
 
 from batchpilot_broker.paths import RegistryPaths
 
-from .epoch import load_epoch
+from .epoch import LoadedEpoch, load_epoch
 from .errors import EpochError, ImportFailed
 from .failures import describe
 from .objects import ObjectStore
@@ -104,10 +108,15 @@ class Template:
         code = 70
         try:
             die_with_parent(template, signal.SIGKILL)
-            for end in (self._control, self._wakeup, self._signals):
+            for end in (self._wakeup, self._signals):
                 end.close()
-            run_slot(self._place, slot, serial, socket.socket(fileno=high_fd(fd)))
+            epoch = self._place.load()  # where slots are spawned, it is loaded here
+            self._control.close()
+            place = replace(self._place, load=lambda: epoch)
+            run_slot(place, slot, serial, socket.socket(fileno=high_fd(fd)))
             code = 0
+        except EpochError as error:
+            self._control.send(_failed(error))
         except BaseException:  # noqa: BLE001 - told to the log; the pilot sees the exit code
             traceback.print_exc()
         finally:
@@ -141,19 +150,21 @@ def main(argv: list[str] | None = None) -> int:
     seeder = Seeder()
     seeder.install()
     _be_nobody()
-    try:
-        epoch = load_epoch(store, args.epoch)
-    except EpochError as error:
-        cause = error.__cause__ if isinstance(error, ImportFailed) else None
-        control.send(msgpack.packb(["failed", *describe(cause or error)]))
-        return 1
+    load = partial(load_epoch, store, args.epoch)
+    if args.start == "fork":
+        try:
+            epoch = load()
+        except EpochError as error:
+            control.send(_failed(error))
+            return 1
+        load = partial(_loaded, epoch)
     place = SlotPlace(
         paths=paths,
         store=store,
         agent=args.agent,
         scratch=args.scratch,
         shared=shared,
-        epoch=epoch,
+        load=load,
         seeder=seeder,
     )
     template = Template(control, place)
@@ -162,6 +173,16 @@ def main(argv: list[str] | None = None) -> int:
     control.send(msgpack.packb(["ready"]))
     template.serve()
     return 0
+
+
+def _loaded(epoch: LoadedEpoch) -> LoadedEpoch:
+    return epoch
+
+
+def _failed(error: EpochError) -> bytes:
+    cause = error.__cause__ if isinstance(error, ImportFailed) else None
+    message: bytes = msgpack.packb(["failed", *describe(cause or error)])
+    return message
 
 
 def _be_nobody() -> None:
@@ -180,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--words", type=int, required=True)
     parser.add_argument("--agent", required=True)
     parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--start", choices=("fork", "spawn"), default="fork")
     return parser
 
 

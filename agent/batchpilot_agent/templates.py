@@ -180,6 +180,7 @@ class Templates:
             "words": self._board.fd,
             "agent": self._settings.agent,
             "scratch": self._settings.scratch,
+            "start": self._settings.start,
         }
         command = [sys.executable, "-P", "-m", "batchpilot_agent.template"]
         for name, value in options.items():

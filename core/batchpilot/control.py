@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ from batchpilot_broker.host import boot_id, host_name, is_alive, process_start
 from batchpilot_broker.paths import RegistryPaths
 
 from .errors import BatchpilotError, BrokerError, BrokerUnavailable, CoordinatorFailed
+from .store.agents import live_agents
 from .store.database import Database
 from .store.owner import read_owner
 
@@ -234,6 +236,7 @@ def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> l
             cores=chosen[0].ncpus,
             memory=chosen[0].memory,
             idle_timeout=chosen[0].idle_timeout,
+            start=chosen[0].start,
         )
         _agents.append(keeper)
     return ids
@@ -243,12 +246,10 @@ def _live_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
     database = Database(paths, writeable=False)
     try:
         with database.read() as tx:
-            rows = tx.all("all_agents")
+            known = live_agents(tx)
     finally:
         database.close()
-    names = ("id", "pool", "host", "pid", "state", "slots", "busy", "started")
-    live = [dict(zip(names, row[:8], strict=True)) for row in rows if row[8] is None]
-    return [a for a in live if a["host"] != host_name() or _alive(a["pid"])]
+    return [asdict(a) for a in known if a.host != host_name() or _alive(a.pid)]
 
 
 def _set_stopped(paths: RegistryPaths, *, stopped: bool) -> None:

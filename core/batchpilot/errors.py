@@ -18,6 +18,7 @@
   x JobFailed                         a result of a job that ended in an error
   x ResultUnreadable                  a result that cannot be unpickled here
   x LogMissing                        a job that has no log
+  x CodeMissing                       a job that was not submitted, a module its code has not
   x CoordinatorError
     + CoordinatorFailed               it did not start, or died
   x ExtraMissing                      a command needs packages of an extra that is not installed
@@ -114,6 +115,12 @@ class LogMissing(BatchpilotError):
     exit_code = 3
 
 
+class CodeMissing(BatchpilotError):
+    """Say that no such code is kept for a job."""
+
+    exit_code = 3
+
+
 class CoordinatorError(BatchpilotError):
     """Say that the coordinator cannot do its work."""
 
@@ -134,6 +141,7 @@ __all__ = [
     "BrokerRefused",
     "BrokerTooOld",
     "BrokerUnavailable",
+    "CodeMissing",
     "CoordinatorError",
     "CoordinatorFailed",
     "DefinitionError",

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgpack
 import numpy as np
+
 from batchpilot_agent.capture import Capture, Spool
 from batchpilot_agent.epoch import load_epoch
 from batchpilot_agent.execution import Execution, Order

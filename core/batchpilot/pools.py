@@ -78,6 +78,7 @@ class Local:
     max_agents: int = 1
     resources: Mapping[str, float] = field(default_factory=dict)
     idle_timeout: float = 300.0
+    start: str = "fork"
     name: str = "local"
 
     @property
@@ -132,6 +133,7 @@ def _check_local(pool: Local) -> None:
         (pool.slots < 1, f"slots={pool.slots} must be at least 1"),
         (pool.max_agents < 1, f"max_agents={pool.max_agents} must be at least 1"),
         (not 0 <= pool.min_agents <= pool.max_agents, "min_agents must be in 0..max_agents"),
+        (pool.start not in ("fork", "spawn"), f"start={pool.start!r} must be 'fork' or 'spawn'"),
         (pool.idle_timeout <= 0, f"idle_timeout={pool.idle_timeout} must be positive"),
         (bool(unknown), f"unknown resources {sorted(unknown)}"),
     ):

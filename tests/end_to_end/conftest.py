@@ -11,24 +11,29 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
+from tests.conftest import Until
 
 import batchpilot as bp
 from batchpilot import control
+from batchpilot.store.owner import read_owner
 from batchpilot.store.pages import read_column
 from batchpilot_broker.host import runtime_dir
 from batchpilot_broker.paths import RegistryPaths
 
-from ..conftest import Until
-
 
 SLOTS = 2
+SHOWN = 4000
+"""Characters of each daemon's log that are shown below a test that fails."""
+HELD_SECONDS = 100.0
 
+Held = Callable[..., int]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -67,7 +72,8 @@ class MakeStudy:
     def _stop(self, paths: RegistryPaths) -> None:
         if not paths.owner.exists():
             return
-        instance = control.read_owner(paths).instance
+        instance = read_owner(paths).instance
+        show_logs(paths)
         try:
             control.stop(paths)
             self._until(lambda: not processes_of(paths), 30.0)
@@ -81,7 +87,7 @@ class MakeStudy:
 
 def processes_of(paths: RegistryPaths) -> list[psutil.Process]:
     """Return what runs for a registry."""
-    words = (str(paths.root), control.read_owner(paths).instance)
+    words = (str(paths.root), read_owner(paths).instance)
     agents = {f"BATCHPILOT_AGENT={path.stem}" for path in paths.logs.glob("*.log")}
     found = []
     for process in psutil.process_iter():
@@ -93,6 +99,12 @@ def processes_of(paths: RegistryPaths) -> list[psutil.Process]:
         if process.pid != os.getpid() and (marked or any(word in line for word in words)):
             found.append(process)
     return found
+
+
+def show_logs(paths: RegistryPaths) -> None:
+    """Print what the daemons said: pytest shows it below a test that fails."""
+    for log in sorted(paths.logs.glob("*.log")):
+        print(f"== {log.name}\n{log.read_text(errors='replace')[-SHOWN:]}")  # noqa: T201 - as said
 
 
 def numbers(registry: bp.Registry, column: str) -> list[int]:
@@ -122,13 +134,31 @@ def make_study(tmp_path: Path, until: Until) -> Iterator[MakeStudy]:
 
 
 @pytest.fixture(scope="module")
-def make_shared(
-    tmp_path_factory: pytest.TempPathFactory, until: Until
-) -> Iterator[MakeStudy]:
+def make_shared(tmp_path_factory: pytest.TempPathFactory, until: Until) -> Iterator[MakeStudy]:
     """Give the same for registries that all tests of a file look at and none changes."""
     make = MakeStudy(tmp_path_factory.mktemp("shared"), until)
     yield make
     make.end()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """Name a file that holds jobs back until a test makes it."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def held(gate: Path) -> Held:
+    """Give what holds a job back; its code goes with the job, as that of any local function."""
+    path = str(gate)
+
+    def wait(i: int = 0) -> int:
+        end = time.monotonic() + HELD_SECONDS  # a test that has failed does not hold it for ever
+        while not os.path.exists(path) and time.monotonic() < end:  # noqa: PTH110 - it is asked often
+            time.sleep(0.01)
+        return i
+
+    return wait
 
 
 @pytest.fixture

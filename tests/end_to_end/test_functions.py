@@ -63,7 +63,9 @@ def test_a_script_runs_functions_that_use_modules_and_packages_beside_it(
     ended = run_script("study.py")
 
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines() == [str([[10 * x, x + 100, x + 1000, x + 10000] for x in (1, 2, 3)])]
+    assert ended.stdout.splitlines() == [
+        str([[10 * x, x + 100, x + 1000, x + 10000] for x in (1, 2, 3)])
+    ]
 
 
 def test_a_function_of_a_module_beside_the_script_is_a_job(
@@ -93,7 +95,15 @@ def test_code_typed_into_an_interpreter_runs(
 ) -> None:
     """A notebook is like that: functions and constants of a `__main__` without a file."""
     make_study.watch(tmp_path / "study")
-    head = "OFFSET = 7\ndef shifted(x):\n    return other(x) + OFFSET\n\ndef other(x):\n    return 2 * x\n\n"
+    head = """
+        OFFSET = 7
+        def shifted(x):
+            return other(x) + OFFSET
+
+        def other(x):
+            return 2 * x
+
+    """
 
     ended = run_script("-i", "-q", text=program(head, "shifted"))
 
@@ -120,7 +130,7 @@ class Model:
 
     def raised(self, x: int) -> int:
         """Return a power."""
-        return x**self.power
+        return int(x**self.power)
 
 
 def power(x: int, exponent: int) -> int:
@@ -187,7 +197,7 @@ def test_a_function_that_cannot_be_pickled_is_refused_by_name(
 ) -> None:
     registry = make_study()
 
-    with pytest.raises(bp.BatchpilotError, match=f"cannot be pickled.*`{named}`") as caught:
+    with pytest.raises(bp.BatchpilotError, match=rf"cannot be pickled.*`{named}`") as caught:
         registry.batch_map(make(), x=[1, 2])
 
     assert make().__name__ in str(caught.value)
@@ -203,7 +213,9 @@ def test_an_open_file_is_refused_by_name(make_study: MakeStudy, tmp_path: Path) 
         def writing(x: int) -> int:
             return data.write(str(x))
 
-        with pytest.raises(bp.BatchpilotError, match="function .*writing cannot be pickled.*`data`"):
+        with pytest.raises(
+            bp.BatchpilotError, match=r"function .*writing cannot be pickled.*`data`"
+        ):
             registry.batch_map(writing, x=[1])
 
     assert registry.find_jobs() == []
@@ -215,7 +227,7 @@ def test_a_value_that_cannot_be_pickled_is_refused(make_study: MakeStudy, where:
     lock = threading.Lock()
     given: dict[str, Any] = {"y": [1, lock]} if where == "vector" else {"more_args": {"y": lock}}
 
-    with pytest.raises(bp.BatchpilotError, match="cannot be pickled.*lock"):
+    with pytest.raises(bp.BatchpilotError, match=r"cannot be pickled.*lock"):
         registry.batch_map(lambda x, y: (x, y), x=[1, 2], **given)
 
     assert registry.find_jobs() == []

@@ -1,5 +1,9 @@
 """Same seed, same numbers: whatever pool, slots, order or chunks, and whoever imports numpy."""
 
+# ruff: noqa: ARG001 - jobs take a parameter, needed or not
+# ruff: noqa: ICN001, PLC0415 - jobs import what they need themselves
+# ruff: noqa: NPY002, S311 - the generators that are seeded are what is tested
+
 from __future__ import annotations
 
 import random
@@ -22,14 +26,18 @@ Draws = list[tuple[float, float, float]]
 
 def drawn(i: int, job: Any) -> tuple[float, float, float]:
     """Draw from each of the three generators a job has."""
-    return random.random(), float(np.random.random()), float(job.rng.normal())  # noqa: NPY002 - the legacy generator is what is seeded
+    return random.random(), float(np.random.random()), float(job.rng.normal())
 
 
 EXPECTED: Draws = [
     (
         random.Random(SEED + i).random(),
         float(np.random.RandomState(SEED + i).random_sample()),
-        float(np.random.Generator(np.random.PCG64(np.random.SeedSequence(SEED, spawn_key=(0, i)))).normal()),
+        float(
+            np.random.Generator(
+                np.random.PCG64(np.random.SeedSequence(SEED, spawn_key=(0, i)))
+            ).normal()
+        ),
     )
     for i in range(1, JOBS + 1)
 ]
@@ -83,15 +91,15 @@ def test_a_neighbours_import_of_numpy_changes_no_numbers(make_study: MakeStudy) 
     """Only every other job imports numpy, in a slot that has not loaded it at its start."""
 
     def sometimes(i: int) -> tuple[bool, float, float | None]:
-        import random as python  # noqa: PLC0415 - the import inside a job is what is tested
-        import sys  # noqa: PLC0415 - as above
+        import random as python
+        import sys
 
         loaded = "numpy" in sys.modules
         if i % 2:
             return loaded, python.random(), None
-        import numpy  # noqa: ICN001, PLC0415 - as above
+        import numpy
 
-        return loaded, python.random(), float(numpy.random.random())  # noqa: NPY002 - as above
+        return loaded, python.random(), float(numpy.random.random())
 
     seen = results(make_study, bp.pools.Local(slots=1), sometimes, isolation="slot")
 
@@ -140,7 +148,7 @@ def test_numpy_is_seeded_whether_it_is_imported_before_or_inside_the_function(
 
 def test_the_hash_seed_is_the_same_at_all_agents(make_study: MakeStudy) -> None:
     def hashed(i: int) -> tuple[int, str | None]:
-        import os  # noqa: PLC0415 - inside the job
+        import os
 
         return hash("x"), os.environ.get("PYTHONHASHSEED")
 

@@ -1,5 +1,7 @@
 """Waiting for jobs, and trying one out."""
 
+# ruff: noqa: S311 - the generator that is seeded is what is tested
+
 from __future__ import annotations
 
 import os
@@ -8,38 +10,24 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Until
 
 import batchpilot as bp
 
-from ..conftest import Until
-from .conftest import MakeStudy, numbers, script_environment
+from .conftest import Held, MakeStudy, numbers, script_environment
 
 
-def wait_for(path: str) -> None:
-    """Wait in a job until a test makes a file; a test that forgets to does not keep the job."""
-    end = time.monotonic() + 100
-    while not os.path.exists(path) and time.monotonic() < end:  # noqa: PTH110 - plain in a job
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """Name the file that lets jobs go on."""
-    return tmp_path / "gate"
-
-
-def gated(make: MakeStudy, gate: Path, jobs: int = 2) -> bp.Registry:
-    """Make a registry whose job 1 waits for the gate; the others raise."""
+def gated(make: MakeStudy, held: Held, jobs: int = 2) -> bp.Registry:
+    """Make a registry whose job 1 is held; the others raise."""
 
     def fun(i: int) -> int:
         if i > 1:
             raise ValueError(f"job {i}")
-        wait_for(str(gate))
+        held()
         return i
 
     registry = make()
@@ -96,9 +84,9 @@ def test_an_interrupted_wait_leaves_the_jobs_running_and_tells_how_to_come_back(
 
 
 def test_a_timeout_returns_false_with_a_warning_and_the_jobs_go_on(
-    make_study: MakeStudy, gate: Path
+    make_study: MakeStudy, gate: Path, held: Held
 ) -> None:
-    registry = gated(make_study, gate, jobs=1)
+    registry = gated(make_study, held, jobs=1)
     registry.submit_jobs()
 
     with pytest.warns(UserWarning, match="Timeout reached: 1 of 1 jobs have not ended"):
@@ -108,8 +96,8 @@ def test_a_timeout_returns_false_with_a_warning_and_the_jobs_go_on(
     assert registry.wait_for_jobs(timeout=90) is True
 
 
-def test_a_wait_can_stop_at_the_first_error(make_study: MakeStudy, gate: Path) -> None:
-    registry = gated(make_study, gate)
+def test_a_wait_can_stop_at_the_first_error(make_study: MakeStudy, gate: Path, held: Held) -> None:
+    registry = gated(make_study, held)
     registry.submit_jobs()
 
     assert registry.wait_for_jobs(timeout=90, stop_on_error=True) is False
@@ -121,9 +109,11 @@ def test_a_wait_can_stop_at_the_first_error(make_study: MakeStudy, gate: Path) -
     assert registry.wait_for_jobs(1) is True
 
 
-def test_a_wait_can_stop_at_the_first_job_that_expires(make_study: MakeStudy, gate: Path) -> None:
+def test_a_wait_can_stop_at_the_first_job_that_expires(
+    make_study: MakeStudy, gate: Path, held: Held
+) -> None:
     registry = make_study()
-    registry.batch_map(lambda i: wait_for(str(gate)), i=[1, 2])
+    registry.batch_map(held, i=[1, 2])
     registry.submit_jobs(1)
     registry.submit_jobs(2, {"walltime": 0.5})
 
@@ -150,10 +140,10 @@ def test_jobs_that_are_not_submitted_are_not_waited_for(make_study: MakeStudy) -
 
 
 def test_a_wait_ends_when_its_jobs_are_killed(
-    make_study: MakeStudy, gate: Path, until: Until
+    make_study: MakeStudy, held: Held, until: Until
 ) -> None:
     registry = make_study()
-    registry.batch_map(lambda i: wait_for(str(gate)), i=[1, 2])
+    registry.batch_map(held, i=[1, 2])
     registry.submit_jobs()
 
     def kill() -> None:
@@ -208,7 +198,9 @@ def test_the_exception_of_a_job_tried_out_here_arrives_as_it_is(trial: bp.Regist
 def test_a_job_that_fails_in_a_fresh_process_is_an_error_with_a_remedy(
     trial: bp.Registry, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(bp.errors.JobFailed, match=r"test_job\(\) failed for job with id=2") as caught:
+    with pytest.raises(
+        bp.errors.JobFailed, match=r"test_job\(\) failed for job with id=2"
+    ) as caught:
         trial.test_job(2, external=True)
 
     assert "external=False" in caught.value.remedy

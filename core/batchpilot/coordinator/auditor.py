@@ -2,13 +2,15 @@
 
 That is what a stranger's `rq empty` or FLUSHALL leaves, or a crash between the commit of a chunk
 and its enqueueing. After the broker has lost its data all queued chunks are fed again a second
-later; leased ones when their agents have had the time to announce them.
+later; leased ones when their agents have had the time to announce them. A chunk that is nowhere may just
+have ended: what the agents' segments say of it is read before it is given up.
 """
 
 from __future__ import annotations
 
 from batchpilot.store.changing import end_chunk
 
+from .applier import Applier
 from .desk import Desk
 from .happenings import JobsRequeued
 
@@ -24,10 +26,12 @@ class Auditor:
 
     Args:
         desk: What the duties share.
+        applier: Reads the segments.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, applier: Applier) -> None:
         self._desk = desk
+        self._applier = applier
         self._next = 0.0
         self._wait_for_hellos = 0.0
 
@@ -57,7 +61,9 @@ class Auditor:
         lost = [row[0] for row in rows if row[0] not in here and not (row[5] and announcing)]
         if not lost:
             return 0
+        self._applier.read_tails()
         with self._desk.db.write() as tx:
             jobs = sum(len(end_chunk(tx, chunk)) for chunk in lost)
-        self._desk.bus.tell(JobsRequeued("audit", jobs))
+        if jobs:
+            self._desk.bus.tell(JobsRequeued("audit", jobs))
         return jobs

@@ -100,7 +100,7 @@ class Coordinator:
         self.applier = Applier(self._desk, sizer)
         self.judge = Judge(self._desk, self.applier)
         self.scaler = Scaler(self._desk)
-        self.auditor = Auditor(self._desk)
+        self.auditor = Auditor(self._desk, self.applier)
         self.measurer = Measurer(self._desk, self._office, registry.get_status)
         metrics = Metrics(registry.id, lambda: self.measurer.snapshot)
         bus.listen(metrics)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from batchpilot.status import Status
+from batchpilot.store.agents import live_agents
 from batchpilot.store.owner import Office
 from batchpilot_broker.coordside import BrokerStatus
 
@@ -89,17 +90,12 @@ class Measurer:
         self._desk.db.back_up(time.time_ns())
 
     def _take(self, now: float) -> Snapshot:
-        survey = self._desk.survey
-        agents = Counter(
-            (info.pool, str(survey.states[agent][0]) if agent in survey.states else "starting")
-            for agent, info in survey.agents.items()
-        )
-        busy = sum(n for _, n in survey.states.values())
-        slots = sum(info.slots for info in survey.agents.values())
+        with self._desk.db.read() as tx:
+            agents = live_agents(tx)
         return Snapshot(
             at=now,
             status=self._count(),
-            agents=agents,
-            slots=(busy, slots),
+            agents=Counter((agent.pool, str(agent.state)) for agent in agents),
+            slots=(sum(agent.busy for agent in agents), sum(agent.slots for agent in agents)),
             broker=self._desk.broker.status(),
         )

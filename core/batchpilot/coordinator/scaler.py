@@ -1,4 +1,8 @@
-"""Scale: start agents while there is work for them; they leave by themselves when there is none."""
+"""Scale: start agents while there is work for them; they leave by themselves when there is none.
+
+A pool whose agents fail to start is tried again after pauses that grow to a minute; how the last
+one failed is kept in the registry, for users who wonder why nothing runs.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,12 @@ from batchpilot_agent.launch import launch_local
 from batchpilot.errors import NoSuchPool
 from batchpilot.pools import Local
 from batchpilot.resources import check_servable
+from batchpilot.store.launches import LaunchFailure, forget_failure, note_failure
 from batchpilot_broker.nouns import ResourceClass
 
 from .desk import Desk
 from .happenings import LaunchFailed
+from .judge import misfit
 
 
 PAUSES = (0.0, 1.0, 5.0, 15.0, 60.0)
@@ -26,10 +32,11 @@ SHOWN_LINES = 20
 
 @dataclass(slots=True)
 class _Starting:
-    """Hold an agent that was started by this coordinator."""
+    """Hold an agent that was started by this coordinator, and whether it came to work."""
 
     pool: str
     process: subprocess.Popen[bytes]
+    came: bool = False
     seen: bool = False
 
 
@@ -101,28 +108,40 @@ class Scaler:
             cores=pool.ncpus,
             memory=pool.memory,
             idle_timeout=pool.idle_timeout,
+            start=pool.start,
         )
         self._started[agent] = _Starting(pool.name, process)
 
     def _reap(self, now: float) -> None:
         for agent, started in list(self._started.items()):
+            info = self.desk.survey.agents.get(agent)
+            if info is not None and not started.came and not misfit(info):
+                started.came = True
+                self._recovered(started.pool)
             status = started.process.poll()
-            if agent in self.desk.survey.agents:
-                started.seen = True
-                self._trouble.pop(started.pool, None)
             if status is None:
                 continue
             del self._started[agent]
-            if status != 0 and not started.seen:
+            if status != 0 and not started.came:
                 self._failed(agent, started.pool, now)
+
+    def _recovered(self, pool: str) -> None:
+        self._trouble.pop(pool, None)
+        with self.desk.db.write() as tx:
+            forget_failure(tx, pool)
 
     def _failed(self, agent: str, pool: str, now: float) -> None:
         trouble = self._trouble.setdefault(pool, _Trouble())
         trouble.until = now + PAUSES[min(trouble.failures, len(PAUSES) - 1)]
         trouble.failures += 1
         log = self.desk.paths.logs / f"{agent}.log"
-        words = log.read_text(errors="replace").splitlines() if log.exists() else []
-        self.desk.bus.tell(LaunchFailed(pool, "\n".join(words[-SHOWN_LINES:])))
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        words = "\n".join(lines[-SHOWN_LINES:])
+        with self.desk.db.write() as tx:
+            note_failure(
+                tx, LaunchFailure(pool=pool, time=now, failures=trouble.failures, words=words)
+            )
+        self.desk.bus.tell(LaunchFailed(pool, words))
 
 
 def wanted_agents(pool: Local, jobs: int) -> int:

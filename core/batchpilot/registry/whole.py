@@ -11,6 +11,7 @@ from batchpilot.store.adoption import Place, adopt, place_of
 from batchpilot.store.owner import read_owner
 
 from .base import make_files, open_paths
+from .code import Coding
 from .collecting import Collecting
 from .defining import Defining
 from .finding import Finding
@@ -29,6 +30,7 @@ class Registry(
     Testing,
     Collecting,
     Logging,
+    Coding,
     Labelling,
     Tabulating,
     Finding,

@@ -86,6 +86,7 @@ def _take_back(database: Database) -> int:
         tx.execute("forget_cancels")
         tx.execute("forget_agents")
         tx.set_meta("pools", None)
+        tx.set_meta("launch_failures", None)
         tx.set_meta("owner_pid", 0)
         tx.set_meta("stream", "0")
     return len(live)

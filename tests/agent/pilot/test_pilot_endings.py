@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -300,6 +301,7 @@ def test_when_the_keeper_is_killed_the_pilot_drains(bench: Bench, tmp_path: Path
 
     assert bench.await_rows(100)[100].outcome is Outcome.DONE
     wait_until(lambda: not alive(pilot))
+    assert not list(Path(tempfile.gettempdir()).glob(f"batchpilot-a1-{agent.pid}"))
 
 
 def test_a_template_killed_by_a_job_loses_that_job_only(bench: Bench) -> None:

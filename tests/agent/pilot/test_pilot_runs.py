@@ -34,7 +34,7 @@ def test_a_chunk_is_run_reported_and_finished(bench: Bench) -> None:
     bench.agent()
     rows = bench.await_rows(100, 101, 102)
 
-    assert [pickle.loads(bench.body(rows[job])) for job in (100, 101, 102)] == [2, 4, 6]  # noqa: S301 - ours
+    assert [pickle.loads(bench.body(rows[job])) for job in (100, 101, 102)] == [2, 4, 6]  # noqa: S301 - our own bytes
     assert {row.outcome for row in rows.values()} == {Outcome.DONE}
     assert [STARTED.unpack(p)[0] for p in bench.notes(Kind.CHUNK_STARTED)] == [chunk.id]
     assert [ENDED.unpack(p)[::2] for p in bench.notes(Kind.CHUNK_ENDED)] == [(chunk.id, 3)]
@@ -73,7 +73,7 @@ def test_jobs_isolated_by_process_never_share_one(bench: Bench) -> None:
     bench.feed(epoch, [(1,), (2,), (3,)], isolation=Isolation.PROCESS)
     bench.agent()
     rows = bench.await_rows(100, 101, 102)
-    results = [pickle.loads(bench.body(rows[job])) for job in (100, 101, 102)]  # noqa: S301 - ours
+    results = [pickle.loads(bench.body(rows[job])) for job in (100, 101, 102)]  # noqa: S301 - our own bytes
 
     assert [x for x, _ in results] == [1, 2, 3]
     assert len({pid for _, pid in results}) == 3
@@ -149,7 +149,7 @@ def test_threads_hash_seed_and_marker_are_in_the_environment(bench: Bench) -> No
     bench.agent()
     rows = bench.await_rows(100)
 
-    assert pickle.loads(bench.body(rows[100])) == [1, "0", "2", "3", "a1"]  # noqa: S301 - ours
+    assert pickle.loads(bench.body(rows[100])) == [1, "0", "2", "3", "a1"]  # noqa: S301 - our own bytes
 
 
 def test_a_running_job_is_told_of_and_its_row_replaces_that(bench: Bench, tmp_path: Path) -> None:

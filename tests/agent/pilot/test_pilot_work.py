@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import socket
 import struct
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def test_ranges_keep_the_order() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_every_job_is_run_cancelled_or_handed_back_exactly_once(seed: int) -> None:
-    luck = random.Random(seed)  # noqa: S311 - dice
+    luck = random.Random(seed)  # noqa: S311 - dice, not keys
     work = Work(chunk=chunk_of(1, 50), claimed=0.0)
     ran: list[int] = []
     back: list[int] = []
@@ -98,8 +99,6 @@ def test_a_process_tree_holds_children_that_left_the_session() -> None:
 
 
 def test_a_line_never_waits_for_a_slot_that_does_not_read() -> None:
-    import socket  # noqa: PLC0415 - only here
-
     ours, theirs = socket.socketpair()
     line = Line(ours)
     message = ["run", bytes(1 << 22)]

@@ -7,13 +7,12 @@ import time
 
 import batchpilot as bp
 from batchpilot import control
-from batchpilot_agent.processes import marked
 
 from ...conftest import Until
 from ..conftest import MakeStudy, numbers
 from . import work
 from .conftest import Tell
-from .tools import assert_each_done_once, fed, held_by, kill, on_again, rq_info, written
+from .tools import assert_each_done_once, fed, held_by, kill, on_again, rq_info, started_by, written
 
 
 BRIEF = 20_000
@@ -45,12 +44,12 @@ class Killer:
         """Kill an agent that holds work; wait for the end of what it left, and for its work."""
         self._until(lambda: self._victim() is not None)
         agent, pid, held = self._victim() or ("", 0, {})
-        family = set(marked(f"BATCHPILOT_AGENT={agent}"))
+        family = started_by(agent)
         moment = kill(pid)
         self.killed.append(agent)
-        self.leftovers += len(family)
+        self.leftovers += sum(process.name() == "sleep" for process in family)
         self.given_away += len(held)
-        self._until(lambda: not set(marked(f"BATCHPILOT_AGENT={agent}")), WITHIN)
+        self._until(lambda: not any(process.is_running() for process in family), WITHIN)
         self._until(lambda: on_again(self._registry, held), 2 * WITHIN)
         self.recoveries.append(time.monotonic() - moment)
 

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgpack
 import numpy as np
+import psutil
 
 import batchpilot as bp
 from batchpilot.store.changing import ROW_DTYPE, Rows
@@ -93,6 +94,16 @@ def fed(registry: bp.Registry) -> list[tuple[int, int, int]]:
     return chunks
 
 
+def started_by(agent: str) -> list[psutil.Process]:
+    """Return what runs with an agent's name in its environment: its jobs, and what they started."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("BATCHPILOT_AGENT") == agent:
+                found.append(process)
+    return found
+
+
 def held_by(registry: bp.Registry, agent: str) -> dict[int, int]:
     """Return the unfinished jobs that an agent holds, each with its attempt."""
     held: dict[int, int] = {}
@@ -126,14 +137,18 @@ def assert_each_done_once(registry: bp.Registry, jobs: int) -> None:
     assert np.array_equal(np.sort(applied(registry)["job"]), np.arange(1, jobs + 1))
 
 
-def rq_info(registry: bp.Registry) -> str:
-    """Return what RQ's own tool shows."""
+def rq_url(registry: bp.Registry) -> str:
+    """Return the broker's URL as RQ's own programs take it."""
     access = access_of(registry)
     path = access.urls[0].removeprefix("unix://")
-    url = f"unix://{quote(path)}?password={quote(access.password)}"
+    return f"unix://{quote(path)}?password={quote(access.password)}"
+
+
+def rq_info(registry: bp.Registry) -> str:
+    """Return what `rq info` shows."""
     return subprocess.run(
         [sys.executable, "-m", "rq.cli", "info", "--raw"],
-        env={**os.environ, "RQ_REDIS_URL": url},
+        env={**os.environ, "RQ_REDIS_URL": rq_url(registry)},
         capture_output=True,
         text=True,
         check=True,

@@ -15,10 +15,10 @@ def brief(i: int, seconds: float) -> int:
 
 
 def brief_or_long(i: int, briefs: int, seconds: float) -> int:
-    """Take a millisecond; the jobs behind take longer, and start a program in a session of its own."""
+    """Take half a millisecond; the jobs behind take longer, and start a program in a session of its own."""
     if i > briefs:
         subprocess.Popen(["sleep", "600"], start_new_session=True)
-    return brief(i, seconds if i > briefs else 0.0007)
+    return brief(i, seconds if i > briefs else 0.0003)
 
 
 def gated(i: int, gates: str, job: Any) -> int:
@@ -27,3 +27,8 @@ def gated(i: int, gates: str, job: Any) -> int:
     while not Path(gates, f"open-{job.id}-{job.attempt}").exists():
         time.sleep(0.005)
     return int(job.attempt)
+
+
+def gated_or_brief(i: int, first: int, gates: str, job: Any) -> int:
+    """Be gated, if one of the first; else take some milliseconds."""
+    return gated(i, gates, job) if i <= first else brief(i, 0.003)

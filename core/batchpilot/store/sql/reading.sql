@@ -31,3 +31,20 @@ INSERT OR REPLACE INTO name (job, name) VALUES (?, ?)
 
 -- name: drop_name
 DELETE FROM name WHERE job = ?
+
+-- name: agents_at_work
+SELECT id, pool, host, pid, state, slots,
+  (SELECT COUNT(*) FROM chunk WHERE chunk.agent = agent.id AND chunk.started IS NOT NULL), started
+FROM agent WHERE ended IS NULL ORDER BY started, id
+
+-- name: again_of_class
+SELECT submission, ranges FROM again WHERE class = ? ORDER BY id
+
+-- name: spans_of_class
+SELECT submission, first, size, ids, next FROM span WHERE class = ? ORDER BY id
+
+-- name: chunks_of_class
+SELECT id, attempt, ranges, agent, started FROM chunk WHERE class = ? ORDER BY id
+
+-- name: read_class
+SELECT resources FROM class WHERE id = ?

@@ -1,0 +1,68 @@
+"""A broker that loses all it holds: it is filled again from the registry, and what runs goes on."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import batchpilot as bp
+
+from ...conftest import Until
+from ..conftest import MakeStudy, numbers
+from . import work
+from .conftest import Tell
+from .tools import access_of, assert_each_done_once, broker_of, kill
+
+
+GATED = 2
+JOBS = 1500
+WITHIN = 15.0
+
+
+def kill_and_delete(registry: bp.Registry) -> None:
+    """Kill the server and delete its directory."""
+    access = access_of(registry)
+    kill(access.pid)
+    shutil.rmtree(Path(access.log).parent)
+
+
+def flush(registry: bp.Registry) -> None:
+    """Empty the server, as somebody with its password may."""
+    with broker_of(registry) as client:
+        client.flushall()
+
+
+@pytest.mark.parametrize("lose", [kill_and_delete, flush])
+def test_jobs_that_run_go_on_and_queued_ones_are_fed_again(
+    make_study: MakeStudy,
+    until: Until,
+    gates: Path,
+    tell: Tell,
+    lose: Callable[[bp.Registry], None],
+) -> None:
+    registry = make_study(pool=bp.pools.Local(slots=GATED + 1))
+    registry.batch_map(
+        work.gated_or_brief, i=range(1, JOBS + 1), more_args={"first": GATED, "gates": str(gates)}
+    )
+    registry.submit_jobs()
+    until(lambda: registry.get_status().done > 20)
+    generation = access_of(registry).generation
+
+    lose(registry)
+    moment, done = time.monotonic(), registry.get_status().done
+    until(lambda: any(attempt > 1 for attempt in numbers(registry, "attempt")), WITHIN)
+    fed_again = time.monotonic() - moment
+    until(lambda: registry.get_status().done > done + 300, WITHIN)
+    tell(f"fed again after {fed_again:.2f} s, 300 jobs done after {time.monotonic() - moment:.2f} s")
+    for job in range(1, GATED + 1):
+        (gates / f"open-{job}-1").touch()
+
+    assert registry.wait_for_jobs(timeout=60, progress=False), registry.get_status()
+    assert numbers(registry, "attempt")[:GATED] == [1] * GATED
+    assert max(numbers(registry, "charged")) == 0
+    assert access_of(registry).generation >= generation
+    assert_each_done_once(registry, JOBS)

@@ -1,0 +1,156 @@
+"""Coordinators killed at any moment, the worst ones too: nothing is lost, nothing is applied twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import batchpilot as bp
+from batchpilot import control
+from batchpilot_broker.keys import Keys
+
+from ...conftest import Until
+from ..conftest import MakeStudy
+from . import work
+from .conftest import Tell
+from .tools import (
+    assert_each_done_once,
+    broker_of,
+    coordinator_pid,
+    in_office_again,
+    kill,
+    supervisor_pid,
+)
+
+
+JOBS = 6000
+WITHIN = 5.0
+
+
+def begin(make_study: MakeStudy, until: Until) -> bp.Registry:
+    """Make a registry whose jobs are on their way."""
+    registry = make_study()
+    registry.batch_map(work.brief, i=range(1, JOBS + 1), more_args={"seconds": 0.0005})
+    registry.submit_jobs()
+    until(lambda: registry.get_status().done > 0)
+    return registry
+
+
+def test_a_killed_coordinator_has_a_successor_within_5_seconds(
+    make_study: MakeStudy, until: Until, moments: random.Random, tell: Tell
+) -> None:
+    registry = begin(make_study, until)
+    recoveries = []
+    for _ in range(3):
+        time.sleep(moments.uniform(0.0, 0.5))
+        before = coordinator_pid(registry)
+        moment = kill(before)
+        in_office_again(registry, before, until, 2 * WITHIN)
+        recoveries.append(time.monotonic() - moment)
+    tell("in office again after " + ", ".join(f"{s:.2f} s" for s in recoveries))
+
+    assert registry.wait_for_jobs(timeout=60, progress=False)
+    assert_each_done_once(registry, JOBS)
+    assert max(recoveries) < WITHIN
+
+
+def applied_but_not_trimmed(registry: bp.Registry) -> bool:
+    """Tell whether the broker still has events that the registry has applied."""
+    with registry.database.read() as tx:
+        applied = _stream_id(str(tx.meta("stream")))
+    with broker_of(registry) as client:
+        first = client.xrange(Keys(registry.instance).events, count=1)
+    return bool(first) and _stream_id(first[0][0].decode()) <= applied
+
+
+def committed_but_not_fed(registry: bp.Registry) -> bool:
+    """Tell whether chunks are handed out in the registry alone."""
+    keys = Keys(registry.instance)
+    with registry.database.read() as tx:
+        chunks = {str(row[0]): row[1] for row in tx.all("all_chunks") if not row[5]}
+    with broker_of(registry) as client:
+        here = {chunk.decode() for chunk in client.hkeys(keys.leases)}
+        for name in set(chunks.values()):
+            queued = client.lrange(keys.queue_list(name), 0, -1)
+            here.update(job.decode().removeprefix(f"{keys.prefix}c") for job in queued)
+    return not here.issuperset(chunks)
+
+
+def _stream_id(text: str) -> tuple[int, int]:
+    milliseconds, _, number = text.partition("-")
+    return int(milliseconds), int(number or 0)
+
+
+def kill_in(
+    registry: bp.Registry, until: Until, window: Callable[[bp.Registry], bool]
+) -> float:
+    """Kill coordinator and supervisor where a window between two steps is open; return when.
+
+    The coordinator is stopped after one of its commits; if it is not in the window, it goes on.
+    """
+    pid = coordinator_pid(registry)
+
+    def caught() -> bool:
+        version = registry.database.data_version()
+        until(lambda: registry.database.data_version() != version)
+        os.kill(pid, signal.SIGSTOP)
+        if window(registry):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    until(caught)
+    return kill(supervisor_pid(registry), pid)
+
+
+def test_killed_between_commit_and_trim_nothing_is_applied_twice(
+    make_study: MakeStudy, until: Until, tell: Tell
+) -> None:
+    registry = begin(make_study, until)
+    recoveries = []
+    for _ in range(3):
+        moment = kill_in(registry, until, applied_but_not_trimmed)
+        control.start(registry.paths)
+        recoveries.append(time.monotonic() - moment)
+    tell("supervisor and coordinator again after " + ", ".join(f"{s:.2f} s" for s in recoveries))
+
+    assert registry.wait_for_jobs(timeout=60, progress=False)
+    assert_each_done_once(registry, JOBS)
+
+
+def test_killed_between_commit_and_feed_nothing_is_lost(
+    make_study: MakeStudy, until: Until
+) -> None:
+    registry = make_study()
+    registry.batch_map(work.brief, i=range(1, 21), more_args={"seconds": 0.01})
+    control.start(registry.paths)
+    for job in range(1, 4):
+        registry.submit_jobs(job)
+        kill_in(registry, until, committed_but_not_fed)
+        control.start(registry.paths)
+    registry.submit_jobs(range(4, 21))
+
+    assert registry.wait_for_jobs(timeout=60, progress=False)
+    assert_each_done_once(registry, 20)
+
+
+def test_a_killed_supervisor_is_replaced_and_its_coordinator_stays(
+    make_study: MakeStudy, until: Until, tell: Tell
+) -> None:
+    registry = begin(make_study, until)
+    supervisor, coordinator = supervisor_pid(registry), coordinator_pid(registry)
+    moment = kill(supervisor)
+
+    assert registry.wait_for_jobs(timeout=60, progress=False)
+
+    control.start(registry.paths)
+    control.ensure(registry.paths)
+    until(lambda: supervisor_pid(registry) != supervisor)
+    tell(f"another supervisor after {time.monotonic() - moment:.2f} s")
+    assert coordinator_pid(registry) == coordinator
+    kill(coordinator)
+    in_office_again(registry, coordinator, until, WITHIN)
+    assert_each_done_once(registry, JOBS)

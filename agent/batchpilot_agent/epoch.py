@@ -1,8 +1,8 @@
 """Load the code of a submission and make a function of it that takes a job's values.
 
-Every object is compared with its hash before it is unpickled or compiled. Loading imports what
-the function needs and unpickles it with its static arguments; it calls none of the user's
-functions.
+Every object is compared with its hash before it is unpickled or compiled. Loading provides what
+the registry's functions depend on, imports what the function needs and unpickles it with its
+static arguments; it calls none of the user's functions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
+from .dependencies import overrule, provide
 from .errors import EpochError, ImportFailed
 from .finder import EpochFinder
 from .job import Job
@@ -47,13 +48,14 @@ class LoadedEpoch:
 
 
 def load_epoch(store: ObjectStore, epoch: str) -> LoadedEpoch:
-    """Load an epoch into this process: its finder, its path, its working directory, its function.
+    """Load an epoch into this process: finder, path, working directory, dependencies, function.
 
     Raises:
         ObjectMissing: An object is not there.
         ObjectForged: An object is damaged.
         EpochError: It was made with another Python, or its working directory is gone.
-        ImportFailed: An import or the unpickling fails; `__cause__` is the user's error.
+        ImportFailed: An import, a sourced file or the unpickling fails; `__cause__` is the user's
+            error.
     """
     manifest = Manifest.from_bytes(store.get(epoch))
     _check_python(manifest)
@@ -64,7 +66,10 @@ def load_epoch(store: ObjectStore, epoch: str) -> LoadedEpoch:
     _enter(manifest)
     finder.install()
     finder.remember_main()
-    return _load(manifest, function, more_args)
+    exports = provide(store, manifest.dependencies)
+    loaded = _load(manifest, function, more_args)
+    overrule(loaded.function, exports)
+    return loaded
 
 
 def make_call(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgpack
 
@@ -35,6 +36,58 @@ class StoredModule(NamedTuple):
     source: str | None
 
 
+class StoredSource(NamedTuple):
+    """Hold a file that is run before the jobs.
+
+    Attributes:
+        path: Where it was.
+        source: Hash of its bytes; None where it could not be read.
+    """
+
+    path: str
+    source: str | None
+
+
+class StoredExport(NamedTuple):
+    """Hold an object that functions find under a name.
+
+    Attributes:
+        name: The name.
+        value: Hash of its pickle.
+    """
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """Hold what is there before a function of a registry is called.
+
+    Attributes:
+        packages: Modules to import.
+        sources: Files to run, in this order.
+        exports: Objects by name.
+    """
+
+    packages: tuple[str, ...] = ()
+    sources: tuple[StoredSource, ...] = ()
+    exports: tuple[StoredExport, ...] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the fields that hold something."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """Return the dependencies that a map describes."""
+        return cls(
+            packages=tuple(wire.get("packages", ())),
+            sources=tuple(StoredSource(*source) for source in wire.get("sources", ())),
+            exports=tuple(StoredExport(*export) for export in wire.get("exports", ())),
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Hold the code of a submission.
@@ -46,7 +99,7 @@ class Manifest:
         (positional, by name) arguments that are the same for all jobs, or None. modules: All
         loaded modules outside the standard library and site-packages. path: Entries of sys.path
         outside of them. work_dir: Where jobs begin. python: Python's minor version. hash_seed:
-        PYTHONHASHSEED of the jobs.
+        PYTHONHASHSEED of the jobs. dependencies: What is there before the function is loaded.
     """
 
     function: str
@@ -59,10 +112,13 @@ class Manifest:
     work_dir: str
     python: str
     hash_seed: int = 0
+    dependencies: Dependencies = Dependencies()
 
     def to_bytes(self) -> bytes:
         """Return the object's bytes; equal manifests have equal bytes."""
-        data: bytes = msgpack.packb({"v": MANIFEST_VERSION, **asdict(self)})
+        wire = asdict(self)
+        del wire["dependencies"]
+        data: bytes = msgpack.packb({"v": MANIFEST_VERSION, **wire, **self.dependencies.to_wire()})
         return data
 
     @classmethod
@@ -88,4 +144,5 @@ class Manifest:
         known["modules"] = tuple(StoredModule(*module) for module in known["modules"])
         for name in ("names", "positional", "path"):
             known[name] = tuple(known[name])
+        known["dependencies"] = Dependencies.from_wire(wire)
         return cls(**known)

@@ -1,9 +1,14 @@
-"""The peak memory of one job in a slot that runs many."""
+"""The peak memory of one job in a slot that runs many.
+
+It is that of the whole process, interpreter and libraries included. A kernel that cannot begin a
+measurement anew gives the slot's peak so far, a bound from above.
+"""
 
 from __future__ import annotations
 
 import re
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -18,7 +23,8 @@ class PeakMemory:
 
     def reset(self) -> None:
         """Begin to measure."""
-        Path("/proc/self/clear_refs").write_text("5")  # the kernel's word for: peak = now
+        with suppress(OSError):  # not every kernel has it; a job is not to fail for a measurement
+            Path("/proc/self/clear_refs").write_text("5")  # the kernel's word for: peak = now
         self._children = _largest_child()
 
     def peak(self) -> float:

@@ -1,7 +1,7 @@
 """The template: a process that has loaded one epoch, and forks the slots that run its jobs.
 
     python -m batchpilot_agent.template --registry DIR --epoch HASH --control FD --words FD
-    --agent ID --scratch DIR [--start fork|spawn]
+    --agent ID --scratch DIR --threads OMP,BLAS [--start fork|spawn]
 
 Single-threaded, so that fork is safe; it calls none of the user's functions. With `--start spawn`
 it loads nothing and each slot loads the epoch for itself: libraries that start threads when they
@@ -45,6 +45,7 @@ from .prctl import die_with_parent
 from .seeds import Seeder
 from .segments import high_fd
 from .slot import SlotPlace, run_slot
+from .threads import limit_threads
 
 
 _PACKET = 65_536
@@ -150,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
     seeder = Seeder()
     seeder.install()
     _be_nobody()
-    load = partial(load_epoch, store, args.epoch)
+    load = partial(_load, store, args.epoch, args.threads)
     if args.start == "fork":
         try:
             epoch = load()
@@ -173,6 +174,12 @@ def main(argv: list[str] | None = None) -> int:
     control.send(msgpack.packb(["ready"]))
     template.serve()
     return 0
+
+
+def _load(store: ObjectStore, name: str, threads: tuple[int, int]) -> LoadedEpoch:
+    epoch = load_epoch(store, name)
+    limit_threads(*threads)
+    return epoch
 
 
 def _loaded(epoch: LoadedEpoch) -> LoadedEpoch:
@@ -201,8 +208,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--words", type=int, required=True)
     parser.add_argument("--agent", required=True)
     parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--threads", type=_counts, default=(1, 1))
     parser.add_argument("--start", choices=("fork", "spawn"), default="fork")
     return parser
+
+
+def _counts(text: str) -> tuple[int, int]:
+    omp, blas = text.split(",")
+    return int(omp), int(blas)
 
 
 def _ended_child() -> int | None:

@@ -181,6 +181,7 @@ class Templates:
             "agent": self._settings.agent,
             "scratch": self._settings.scratch,
             "start": self._settings.start,
+            "threads": ",".join(map(str, threads)),
         }
         command = [sys.executable, "-P", "-m", "batchpilot_agent.template"]
         for name, value in options.items():

@@ -56,8 +56,8 @@ def is_alive(pid: int, start: int) -> bool:
     return start != 0 and process_start(pid) == start
 
 
-def on_network(path: Path) -> bool:
-    """Tell whether a path lies on a file system that other hosts may share."""
+def file_system(path: Path) -> str:
+    """Return the kind of the file system on which a path lies, as the mount table has it."""
     best = (0, "")
     target = os.path.realpath(path)
     for line in Path("/proc/self/mounts").read_text().splitlines():
@@ -65,7 +65,12 @@ def on_network(path: Path) -> bool:
         point = mount.replace("\\040", " ")
         if target == point or target.startswith(point.rstrip("/") + "/"):
             best = max(best, (len(point), kind))
-    return best[1].startswith(_NETWORK)
+    return best[1]
+
+
+def on_network(path: Path) -> bool:
+    """Tell whether a path lies on a file system that other hosts may share."""
+    return file_system(path).startswith(_NETWORK)
 
 
 def runtime_dir(instance: str) -> Path:

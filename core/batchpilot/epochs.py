@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from batchpilot_agent.finder import OWN_PACKAGES
-from batchpilot_agent.manifest import Manifest, StoredModule, python_minor
+from batchpilot_agent.manifest import Dependencies, Manifest, StoredModule, python_minor
 from batchpilot_agent.objects import ObjectStore
 
 from .functions import Parameters, describe_function, pickle_function
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _INSTALLED = frozenset(("site-packages", "dist-packages"))
+_NOTHING = Dependencies()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,12 @@ class Definition:
 
 
 def store_epoch(
-    store: ObjectStore, definition: Definition, *, work_dir: str | Path, first: str | None = None
+    store: ObjectStore,
+    definition: Definition,
+    *,
+    work_dir: str | Path,
+    first: str | None = None,
+    dependencies: Dependencies = _NOTHING,
 ) -> str:
     """Store the code that this process would run a definition with; return the epoch.
 
@@ -80,6 +86,7 @@ def store_epoch(
         work_dir: Where jobs begin.
         first: The epoch of the definition. Its modules that this session has not loaded are taken
             as their files are now, or as they were then where the files are gone.
+        dependencies: What agents provide before they load the function.
 
     Raises:
         StorageError: The registry cannot be written.
@@ -101,6 +108,7 @@ def store_epoch(
         path=tuple(path),
         work_dir=str(Path(work_dir).absolute()),
         python=python_minor(),
+        dependencies=dependencies,
     )
     return store.put(manifest.to_bytes())
 

@@ -141,6 +141,31 @@ def _check_local(pool: Local) -> None:
             raise DefinitionError(f"pool {pool.name}: {what}", remedy="see help(bp.pools.Local)")
 
 
+def make_pool(record: Mapping[str, Any]) -> Pool:
+    """Return the pool that a table of a configuration file describes: `kind`, then its options.
+
+    Raises:
+        DefinitionError: There is no such kind, or it has no such option.
+
+    Example:
+        >>> make_pool({"kind": "Local", "slots": 2}).slots
+        2
+    """
+    options = dict(record)
+    kind = _KINDS.get(options.pop("kind", ""))
+    if kind is None:
+        raise DefinitionError(
+            f"a pool of kind {record.get('kind')!r}", remedy=f"use one of {', '.join(_KINDS)}"
+        )
+    unknown = sorted(options.keys() - kind.__dataclass_fields__.keys())
+    if unknown:
+        raise DefinitionError(
+            f"{kind.__name__} has no option {', '.join(map(repr, unknown))}",
+            remedy=f"use those of help(bp.pools.{kind.__name__})",
+        )
+    return kind(**options)
+
+
 def to_records(pools: Sequence[Pool]) -> list[dict[str, Any]]:
     """Return pools as the registry keeps them."""
     return [{"kind": type(pool).__name__, **asdict(pool)} for pool in pools]

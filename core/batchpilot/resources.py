@@ -29,14 +29,7 @@ def make_class(resources: Mapping[str, Any], priority: int) -> ResourceClass:
     Raises:
         SubmissionError: A value of the wrong kind, named.
     """
-    for name in _POSITIVE_INT:
-        _need(name, resources, lambda v: _is_int(v) and v >= 1, "a whole number of at least 1")
-    for name in _NUMBERS:
-        _need(name, resources, lambda v: _is_number(v) and v > 0, "a positive number")
-    _need("gpus", resources, lambda v: _is_int(v) and v >= 0, "a whole number of at least 0")
-    _need("measure_memory", resources, lambda v: isinstance(v, bool), "True or False")
-    _need("pool", resources, lambda v: isinstance(v, str), "the name of a pool")
-    _need("isolation", resources, lambda v: v in list(Isolation), "'auto', 'process' or 'slot'")
+    check_resources(resources)
     return ResourceClass(
         ncpus=resources.get("ncpus", 1),
         memory=float(resources.get("memory", 0)),
@@ -49,6 +42,41 @@ def make_class(resources: Mapping[str, Any], priority: int) -> ResourceClass:
         measure_memory=resources.get("measure_memory", False),
         template=tuple(sorted((k, v) for k, v in resources.items() if k not in _KNOWN)),
     )
+
+
+def merge_resources(
+    defaults: Mapping[str, Any], resources: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the resources of a submission, sorted by name; None takes a default away.
+
+    Example:
+        >>> merge_resources({"walltime": 60, "ncpus": 2}, {"memory": 500, "ncpus": None})
+        {'memory': 500, 'walltime': 60}
+    """
+    merged = {**defaults, **(resources or {})}
+    return {name: value for name, value in sorted(merged.items()) if value is not None}
+
+
+def check_resources(resources: Mapping[str, Any]) -> None:
+    """Refuse resources that could be nothing.
+
+    Raises:
+        SubmissionError: A value of the wrong kind, named.
+    """
+    for name in _POSITIVE_INT:
+        _need(name, resources, lambda v: _is_int(v) and v >= 1, "a whole number of at least 1")
+    for name in _NUMBERS:
+        _need(name, resources, lambda v: _is_number(v) and v > 0, "a positive number")
+    _need("gpus", resources, lambda v: _is_int(v) and v >= 0, "a whole number of at least 0")
+    _need("measure_memory", resources, lambda v: isinstance(v, bool), "True or False")
+    _need("pool", resources, lambda v: isinstance(v, str), "the name of a pool")
+    _need("isolation", resources, lambda v: v in list(Isolation), "'auto', 'process' or 'slot'")
+    if "max_concurrent_jobs" in resources:
+        raise SubmissionError(
+            "max_concurrent_jobs is no resource of a job",
+            remedy="give it as submit_jobs(max_concurrent_jobs=...)",
+        )
+    pack(resources)
 
 
 def class_id(resources: ResourceClass) -> str:

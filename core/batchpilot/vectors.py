@@ -1,8 +1,10 @@
-"""Vectors: what counts as one, how they are recycled, and how they may be given."""
+"""Vectors: what counts as one, how they are recycled or crossed, and how they may be given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import repeat
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,9 @@ from .errors import DefinitionError
 
 
 _SCALARS = (str, bytes, bytearray, dict, set, frozenset, type(None))
+_PANDAS = ("Series", "Index", "JobIds")
+RESERVED = ("fun", "args", "more_args", "tags", "job")
+"""Names that mean something else as keywords of `batch_map`: such vectors go by `args=`."""
 
 
 def as_vector(value: Any) -> list[Any]:
@@ -26,9 +31,29 @@ def as_vector(value: Any) -> list[Any]:
         return _elements(value)
     if isinstance(value, list | tuple | range | Iterator):
         return list(value)
-    if type(value).__name__ in ("Series", "Index", "JobIds"):
+    if any(kind.__name__ in _PANDAS for kind in type(value).__mro__):
         return _elements(np.asarray(value))
     return [value]
+
+
+def grid(**vectors: Any) -> dict[str, list[Any]]:
+    """Return the cross product of vectors, as equally long lists; the first name varies slowest.
+
+    Example:
+        >>> grid(a=[1, 2], b="xy", c=[True, False])
+        {'a': [1, 1, 2, 2], 'b': ['xy', 'xy', 'xy', 'xy'], 'c': [True, False, True, False]}
+    """
+    columns = {name: as_vector(value) for name, value in vectors.items()}
+    total = prod(map(len, columns.values()))
+    crossed, inner = {}, total
+    for name, column in columns.items():
+        if not total:
+            crossed[name] = []
+            continue
+        inner //= len(column)
+        block = [value for value in column for _ in repeat(None, inner)]
+        crossed[name] = block * (total // len(block))
+    return crossed
 
 
 def as_columns(args: Any, vectors: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -44,8 +69,8 @@ def as_columns(args: Any, vectors: Mapping[str, Any]) -> dict[str, list[Any]]:
         raise DefinitionError(
             "vectors were given both as keywords and by args=", remedy="use one of the two"
         )
-    if type(args).__name__ == "DataFrame":
-        return {str(name): as_vector(args[name]) for name in args.columns}
+    if any(kind.__name__ == "DataFrame" for kind in type(args).__mro__):
+        return _from_table(args)
     if isinstance(args, Mapping):
         return {str(name): as_vector(value) for name, value in args.items()}
     return _from_records(args)
@@ -76,11 +101,23 @@ def _elements(array: np.ndarray[Any, Any]) -> list[Any]:
 
 
 def _refuse_reserved(vectors: Mapping[str, Any]) -> None:
-    if "job" in vectors:
+    for name in RESERVED:
+        if name in vectors:
+            why = ": that parameter receives the Job" if name == "job" else ""
+            raise DefinitionError(
+                f"a vector cannot be called {name!r} as a keyword{why}",
+                remedy=f"rename it, or pass args={{{name!r}: ...}} if you mean it",
+            )
+
+
+def _from_table(table: Any) -> dict[str, list[Any]]:
+    names = [str(name) for name in table.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
         raise DefinitionError(
-            "a vector cannot be called 'job' as a keyword: that parameter receives the Job",
-            remedy="rename it, or pass args={'job': ...} if you mean it",
+            f"args has several columns called {', '.join(twice)}", remedy="rename them"
         )
+    return {name: as_vector(table[column]) for name, column in zip(names, table, strict=True)}
 
 
 def _from_records(args: Any) -> dict[str, list[Any]]:
@@ -88,7 +125,7 @@ def _from_records(args: Any) -> dict[str, list[Any]]:
     if rows is None or not all(isinstance(row, Mapping) for row in rows):
         raise DefinitionError(
             f"args cannot be a {type(args).__name__}: give vectors in a dict, DataFrame or dicts",
-            remedy="see help(Registry.batch_map)",
+            remedy="for a vector called args, pass args={'args': ...}",
         )
     names = list(rows[0]) if rows else []
     for index, row in enumerate(rows):

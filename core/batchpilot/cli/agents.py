@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from batchpilot import control
+from batchpilot.hindrances import failing
+from batchpilot.store.launches import read_failures
 
 from .lazy import Family
 from .output import print_document, print_table
@@ -37,15 +40,20 @@ def start(directory: str, pool: str | None, number: int) -> None:
 @registry_argument
 @json_option
 def list_(directory: str, as_json: bool) -> None:
-    """List the agents that are there."""
-    there = control.agents(paths_of(directory))
+    """List the agents that are there, and how others failed to start in the last minutes."""
+    paths = paths_of(directory)
+    there, failures = control.agents(paths), read_failures(paths)
     if as_json:
-        print_document(agents=[{name: agent[name] for name in FIELDS} for agent in there])
-    elif there:
+        shown = [{name: agent[name] for name in FIELDS} for agent in there]
+        print_document(agents=shown, failures=[asdict(failure) for failure in failures])
+        return
+    if there:
         headers = ("id", "pool", "host", "pid", "state", "slots", "busy", "age")
         print_table(headers, map(_row, there), right=("pid", "slots", "busy", "age"))
     else:
         click.echo("No agent is there; agents come with work: batchpilot submit", err=True)
+    for failure in failures:
+        click.echo(f"{failing(failure, time.time()).capitalize()}\n{failure.words}", err=True)
 
 
 def _row(agent: dict[str, Any]) -> list[object]:

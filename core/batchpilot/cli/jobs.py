@@ -1,4 +1,4 @@
-"""`jobs`: a line a job."""
+"""`jobs`: a line a job, or the code of one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from batchpilot.ids import JobIds, parse_selector
 from batchpilot.registry.whole import Registry
 
+from .code import show_code
 from .lazy import Command
 from .output import plain, print_document, print_table
 from .screen import duration, shorten
@@ -29,9 +30,28 @@ ROOM = 60
 @click.option(
     "--limit", type=click.IntRange(min=1), help=f"How many; {LIMIT} in a table, all in JSON."
 )
+@click.option("--code", type=click.IntRange(min=1), metavar="ID", help="Show the code of a job.")
+@click.option("--module", metavar="NAME", help="With --code: show a module of that code.")
 @json_option
-def jobs(target: Target, state: str | None, limit: int | None, as_json: bool) -> None:
-    """List jobs with their states and parameters."""
+def jobs(  # noqa: PLR0913, PLR0917 - its options
+    target: Target,
+    state: str | None,
+    limit: int | None,
+    code: int | None,
+    module: str | None,
+    as_json: bool,
+) -> None:
+    """List jobs with their states and parameters; or show the code that one was submitted with."""
+    if module and code is None:
+        raise click.UsageError("--module says what of --code ID is shown; give both.")
+    if code is not None:
+        with target.open() as registry:
+            show_code(registry, code, module, as_json=as_json)
+    else:
+        _list(target, state, limit, as_json=as_json)
+
+
+def _list(target: Target, state: str | None, limit: int | None, *, as_json: bool) -> None:
     with target.open() as registry:
         chosen = target.jobs(registry)
         ids = registry.find_jobs() if chosen is None else chosen

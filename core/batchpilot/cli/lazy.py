@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from .failures import Run
 
@@ -73,3 +74,12 @@ class LazyGroup(click.Group):
         """Write the commands' names and short helps."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_) for name, (_, help_) in self.families.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Return the commands that begin like a word, without loading them, and options."""
+        found = [
+            CompletionItem(name, help=help_)
+            for name, (_, help_) in self.families.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]

@@ -10,14 +10,17 @@ from typing import Any
 
 from rich.text import Text
 
+from batchpilot.durations import HOUR, duration
+
 from .grouping import Group, short_ids
 from .snapshot import PoolUse, Snapshot
 
 
+__all__ = ["duration", "render", "shorten"]
+
 BAR = 40
 WIDTH = 78
 MOST_ERRORS = 5
-MINUTE, HOUR, DAY = 60, 3600, 86400
 
 State = Mapping[str, Any]
 
@@ -118,22 +121,3 @@ def shorten(text: str, room: int) -> str:
         'somethi...'
     """
     return text if len(text) <= room else text[: max(room - 3, 0)] + "..."
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it.
-
-    Example:
-        >>> duration(0.4), duration(42), duration(125), duration(7500), duration(200000)
-        ('0.4 s', '42 s', '2 min 5 s', '2 h 5 min', '2 d 7 h')
-    """
-    whole = round(seconds)
-    if seconds < 9.95:  # noqa: PLR2004 - below ten seconds tenths are told
-        return f"{seconds:.1f} s"
-    if whole < MINUTE:
-        return f"{whole} s"
-    if whole < HOUR:
-        return f"{whole // MINUTE} min {whole % MINUTE} s"
-    if whole < DAY:
-        return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
-    return f"{whole // DAY} d {whole % DAY // HOUR} h"

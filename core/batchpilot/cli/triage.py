@@ -1,4 +1,4 @@
-"""`errors` and `log`: what went wrong, and what a job has said."""
+"""`errors`, `log` and `grep`: what went wrong, and what jobs have said."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from .grouping import Group, group_failures, short_ids
 from .lazy import Command
 from .output import print_document, print_table
 from .snapshot import failures
-from .words import Target, json_option, open_registry, registry_argument, target_argument
+from .words import (
+    DEFAULT_REGISTRY,
+    Target,
+    complete_registry,
+    json_option,
+    open_registry,
+    registry_argument,
+    target_argument,
+)
 
 
 FOLLOW_SECONDS = 0.5
@@ -63,20 +71,13 @@ def log(target: Target, follow: bool, as_json: bool) -> None:
     if follow and as_json:
         raise click.UsageError("--json writes one document; it cannot be used with --follow.")
     with target.open() as registry:
-        job = _one(target, registry)
+        job = target.one(registry)
         if as_json:
             print_document(job_id=job, lines=registry.get_log(job))
         elif follow:
             _follow(registry, job)
         else:
             _print(registry.get_log(job))
-
-
-def _one(target: Target, registry: Registry) -> int:
-    ids = target.jobs(registry)
-    if ids is None or len(ids) != 1:
-        raise click.UsageError(f"One job is shown at a time, {target.ids} are {len(ids or ())}.")
-    return ids[0]
 
 
 def _follow(registry: Registry, job: int) -> None:
@@ -105,3 +106,34 @@ def _log_so_far(registry: Registry, job: int) -> list[str]:
 def _print(lines: list[str]) -> None:
     for line in lines:
         click.echo(line)
+
+
+@click.command(cls=Command)
+@click.argument(
+    "words", metavar="[REG] PATTERN", nargs=-1, required=True, shell_complete=complete_registry
+)
+@click.option("--jobs", "ids", metavar="IDS", help="Only these jobs; by default all that started.")
+@click.option("-i", "--ignore-case", is_flag=True, help="Take upper and lower case as the same.")
+@click.option("-F", "--fixed", is_flag=True, help="Take the pattern literally.")
+@json_option
+def grep(
+    words: tuple[str, ...], ids: str | None, ignore_case: bool, fixed: bool, as_json: bool
+) -> None:
+    """Search the logs of jobs for a regular expression, line by line."""
+    if len(words) > 2:  # noqa: PLR2004 - REG and PATTERN
+        raise click.UsageError(f"One pattern is searched for, these are {len(words) - 1}.")
+    *reg, pattern = words
+    target = Target(directory=reg[0] if reg else DEFAULT_REGISTRY, ids=ids)
+    with target.open() as registry:
+        found = registry.grep_logs(
+            pattern, target.jobs(registry), ignore_case=ignore_case, fixed=fixed
+        )
+    matches = list(zip(found["job_id"].tolist(), found["matches"].tolist(), strict=True))
+    if as_json:
+        told = [{"job_id": job, "lines": lines.split("\n")} for job, lines in matches]
+        print_document(pattern=pattern, matches=told)
+        return
+    for job, lines in matches:
+        _print([f"{job}: {line}" for line in lines.split("\n")])
+    if not matches:
+        click.echo("No log matches.", err=True)

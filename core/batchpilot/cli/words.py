@@ -20,6 +20,8 @@ from batchpilot.registry.base import open_paths
 from batchpilot.registry.whole import Registry, load_registry
 from batchpilot_broker.paths import RegistryPaths
 
+from .completing import WORDS, complete_registry, complete_target
+
 
 DEFAULT_REGISTRY = "registry"
 
@@ -30,7 +32,9 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Write one JSON document, as docs/cli.md says."
 )
 
-registry_argument = click.argument("directory", metavar="[REG]", default=DEFAULT_REGISTRY)
+registry_argument = click.argument(
+    "directory", metavar="[REG]", default=DEFAULT_REGISTRY, shell_complete=complete_registry
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +79,36 @@ class Target:
             )
         return found
 
+    def one(self, registry: Registry) -> int:
+        """Return the one job named.
+
+        Raises:
+            click.UsageError: There are several.
+            JobsNotFound: It does not exist.
+        """
+        ids = self.jobs(registry)
+        if ids is None or len(ids) != 1:
+            raise click.UsageError(f"One job is shown at a time, {self.ids} are {len(ids or ())}.")
+        return ids[0]
+
 
 def target_argument(*, ids: str = "[IDS]") -> Callable[[Any], Any]:
     """Return the argument [REG] IDS of a command; with `ids="IDS"` ids must be given."""
 
     def read(context: click.Context, _: click.Parameter, words: tuple[str, ...]) -> Target:
+        context.meta[WORDS] = words
         target = Target.of(words)
         if target.ids is None and not ids.startswith("["):
             raise click.UsageError(f"Missing {ids}, e.g. 1-10,15 or @error.", context)
         return target
 
-    return click.argument("target", nargs=-1, metavar=f"[REG] {ids}", callback=read)
+    return click.argument(
+        "target",
+        nargs=-1,
+        metavar=f"[REG] {ids}",
+        callback=read,
+        shell_complete=complete_target,
+    )
 
 
 def open_registry(directory: str, *, writeable: bool = False) -> Registry:
@@ -96,3 +119,8 @@ def open_registry(directory: str, *, writeable: bool = False) -> Registry:
 def paths_of(directory: str) -> RegistryPaths:
     """Return the files of a registry without opening it."""
     return open_paths(Path(directory))
+
+
+def counted(jobs: int) -> str:
+    """Return a number of jobs in words."""
+    return "1 job" if jobs == 1 else f"{jobs} jobs"

@@ -33,7 +33,9 @@ from .sizing import Sizer
 
 
 ROWS_A_TRANSACTION = 10_000
-PLANNED = frozenset(("handed back", "drain", "walltime", "preempted", "stop"))
+PLANNED = frozenset(
+    ("handed back", "drain", "stop", "walltime", "preempted", "orphaned", "refused")
+)
 
 
 class Applier:

@@ -34,6 +34,7 @@ class Auditor:
         self._applier = applier
         self._next = 0.0
         self._wait_for_hellos = 0.0
+        self._doubted: set[int] = set()
 
     def tick(self, now: float) -> int:
         """Audit when it is time; return the number of jobs to be fed again."""
@@ -48,17 +49,28 @@ class Auditor:
         self._wait_for_hellos = now + ANNOUNCEMENT
         self._next = now + REOPENING
 
+    def hello(self, agent: str, held: list[int]) -> None:
+        """Doubt the chunks that an agent was leased and does not hold: their claim was lost.
+
+        Where one has not begun by the next audit, its jobs are fed again.
+        """
+        with self._desk.db.read() as tx:
+            rows = tx.all("chunks_of_agent", agent)
+        self._doubted |= {row[0] for row in rows if row[5] is None and row[0] not in held}
+
     def audit(self, now: float, *, youngest: float = YOUNGEST) -> int:
         """Queue again the jobs of chunks that are nowhere."""
         with self._desk.db.read() as tx:
             rows = [row for row in tx.all("all_chunks") if now - row[6] >= youngest]
         if not rows:
             return 0
-        here = set(self._desk.broker.leases())
+        here: set[int] = set()
         for class_id in {row[1] for row in rows}:
             here.update(self._desk.broker.queued(class_id))
+        here.update(self._desk.broker.leases())  # last, as chunks go from queue to lease
         announcing = now < self._wait_for_hellos
         lost = [row[0] for row in rows if row[0] not in here and not (row[5] and announcing)]
+        lost += self._lost_claims(here)
         if not lost:
             return 0
         self._applier.read_tails()
@@ -67,3 +79,16 @@ class Auditor:
         if jobs:
             self._desk.bus.tell(JobsRequeued("audit", jobs))
         return jobs
+
+    def _lost_claims(self, here: set[int]) -> list[int]:
+        """Release the doubted chunks that have still not begun."""
+        lost = []
+        with self._desk.db.read() as tx:
+            for chunk in self._doubted & here:
+                row = tx.execute("read_chunk", chunk).fetchone()
+                if row is not None and row[5] is None:
+                    lost.append(chunk)
+        self._doubted.clear()
+        for chunk in lost:
+            self._desk.broker.release(chunk)
+        return lost

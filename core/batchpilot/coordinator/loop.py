@@ -33,7 +33,8 @@ from .sizing import Sizer
 LINGER = 600.0
 SURVEY_EVERY = 0.25
 CALM_EVERY = 1.0
-COALESCE = 0.1
+COALESCE = 0.2
+MUCH_WORK = 2.0
 RETRY_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 _log = logging.getLogger("batchpilot.coordinator")
@@ -162,8 +163,8 @@ class Coordinator:
         return max(10, int(1000 * (self._next_survey - time.time())))
 
     def _coalesce(self, started: float) -> None:
-        """While there is much work queued, let events gather for a tenth of a second."""
-        if self.feeder.outstanding > 1.0 and not self.feeder.hungry:
+        """While there is much work queued, let events gather for a fifth of a second."""
+        if self.feeder.outstanding > MUCH_WORK and not self.feeder.hungry:
             time.sleep(max(0.0, COALESCE - (time.monotonic() - started)))
 
     def _hear(self, events: list[tuple[str, Event]], now: float) -> None:
@@ -171,6 +172,7 @@ class Coordinator:
             if isinstance(event, Report):
                 continue
             if event["kind"] == "hello":
+                self.auditor.hello(event["agent"], event["held"])
                 self._next_survey = 0.0
             elif event["kind"] == "bye":
                 self.applier.read_tails([f"{event['agent']}.results"])

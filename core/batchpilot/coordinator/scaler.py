@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgpack
-from batchpilot_agent.launch import launch_local
 
 from batchpilot.errors import NoSuchPool
 from batchpilot.pools import Local
 from batchpilot.resources import check_servable
 from batchpilot.store.launches import LaunchFailure, forget_failure, note_failure
+from batchpilot_agent.launch import launch_local
 from batchpilot_broker.nouns import ResourceClass
 
 from .desk import Desk

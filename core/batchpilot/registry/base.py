@@ -7,22 +7,24 @@ a file, put together in
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from batchpilot.errors import ReadOnly, RegistryExists, RegistryMissing, StorageError
-from batchpilot.store.database import Database, Transaction, create, on_network
+from batchpilot.store.database import Database, Transaction, create
+from batchpilot.store.locks import locked
 from batchpilot.store.owner import Owner, read_owner, write_owner
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_broker.files import write_aside
-from batchpilot_broker.host import host_name
+from batchpilot_broker.host import host_name, on_network
 from batchpilot_broker.paths import RegistryPaths
 
 
@@ -74,22 +76,49 @@ class RegistryBase:
     @contextmanager
     def _changing(self) -> Iterator[Transaction]:
         """Give a write transaction, or refuse where the registry is open for reading."""
+        self._check_writeable()
+        with self._db.write() as tx:
+            yield tx
+
+    def _check_writeable(self) -> None:
         if not self.writeable:
             raise ReadOnly(
                 f"{self.paths.root} is open for reading only ({self._why_read_only})",
                 remedy="load it with bp.load_registry(...) where you may write",
             )
-        with self._db.write() as tx:
-            yield tx
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        """Let no sweep take objects away between their storing and the commit that names them."""
+        with locked(self.paths.objects, alone=False):
+            yield
+
+    def _setting(self, name: str, default: Any = None) -> Any:
+        """Return an entry of the registry's description that is kept as JSON."""
+        with self._db.read() as tx:
+            stored = tx.meta(name)
+        return default if stored is None else json.loads(stored)
 
     def _last_job(self, tx: Transaction) -> int:
         return int(tx.meta("last_job"))
 
 
 def make_files(
-    file_dir: str | os.PathLike[str] | None, *, seed: int | None, kind: str, work_dir: Path
+    file_dir: str | os.PathLike[str] | None,
+    *,
+    seed: int | None,
+    kind: str,
+    work_dir: Path,
+    settings: Mapping[str, Any] | None = None,
 ) -> RegistryPaths:
     """Make the directory of a new registry: whole, or nothing where it fails.
+
+    Args:
+        file_dir: Where; None for a temporary directory.
+        seed: None to draw one.
+        kind: What its jobs are made of.
+        work_dir: Where its jobs run.
+        settings: More entries of its description.
 
     Raises:
         RegistryExists: Something is there already.
@@ -105,7 +134,8 @@ def make_files(
     build = root.with_name(f".{root.name}.{os.getpid()}.new") if file_dir is not None else root
     try:
         build.mkdir(mode=0o700, exist_ok=file_dir is None)
-        _fill(RegistryPaths(build), seed=seed, kind=kind, work_dir=work_dir)
+        described = {"seed": _drawn() if seed is None else seed, "kind": kind}
+        _fill(RegistryPaths(build), {**described, "work_dir": str(work_dir), **(settings or {})})
         if build != root:
             build.rename(root)
     except OSError as error:
@@ -137,7 +167,11 @@ def describe(tx: Transaction, entries: dict[str, Any]) -> None:
         tx.set_meta(key, value)
 
 
-def _fill(paths: RegistryPaths, *, seed: int | None, kind: str, work_dir: Path) -> None:
+def _drawn() -> int:
+    return random.SystemRandom().randint(1, 32767)
+
+
+def _fill(paths: RegistryPaths, entries: Mapping[str, Any]) -> None:
     for directory in (paths.objects, paths.segments, paths.allocations, paths.backup, paths.logs):
         directory.mkdir(mode=0o700)
     write_aside(paths.secret, secrets.token_bytes(32))
@@ -158,9 +192,7 @@ def _fill(paths: RegistryPaths, *, seed: int | None, kind: str, work_dir: Path) 
             describe(
                 tx,
                 {
-                    "seed": random.SystemRandom().randint(1, 32767) if seed is None else seed,
-                    "kind": kind,
-                    "work_dir": str(work_dir),
+                    **entries,
                     "created": time.time(),
                     "last_job": 0,
                     "term": 1,

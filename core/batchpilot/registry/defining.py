@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,24 +13,29 @@ import numpy as np
 
 from batchpilot.epochs import Definition, store_epoch
 from batchpilot.errors import DefinitionError
-from batchpilot.functions import JOB, Parameters, describe_function, pickle_function, pickle_value
+from batchpilot.functions import JOB, Parameters, pickle_function, pickle_value
 from batchpilot.ids import JobIds
+from batchpilot.notices import warn
 from batchpilot.store.database import Transaction
 from batchpilot.store.pages import State
 from batchpilot.store.params import ParsEncoder, append_pars
 from batchpilot.store.statements import sql
 from batchpilot.vectors import as_columns, recycle
 
-from .base import RegistryBase
+from .configuring import Configuring
 from .labels import checked_tags
 
 
-class Defining(RegistryBase):
+_BY_KEYWORD: Any = object()
+
+
+class Defining(Configuring):
     """Define jobs."""
 
     def batch_map(
         self,
-        fun: Any,
+        fun: Any = _BY_KEYWORD,
+        /,
         *,
         args: Any = None,
         more_args: Mapping[str, Any] | None = None,
@@ -47,7 +51,8 @@ class Defining(RegistryBase):
         Args:
             fun: Called by name with the values of a row, then `more_args`; a parameter called
                 `job` receives the Job.
-            args: The vectors as a dict, a DataFrame or a list of dicts, instead of keywords.
+            args: The vectors as a dict (such as `bp.grid` makes), a DataFrame or a list of dicts,
+                instead of keywords.
             more_args: Values that are the same for all jobs.
             tags: Labels for all the jobs.
             **vectors: One vector for each parameter.
@@ -63,10 +68,12 @@ class Defining(RegistryBase):
             >>> reg.batch_map(lambda i, j: i + j, i=range(1, 10), j=range(9, 0, -1))
             JobIds(1-9)
         """
+        fun = vectors.pop("fun", None) if fun is _BY_KEYWORD else fun
+        with self._db.read() as tx:
+            self._check_empty(tx)
         labels = checked_tags(tags) if tags else []
-        columns = recycle(as_columns(args, vectors), warnings.warn)
-        shape = describe_function(fun)
-        _check_names(shape, columns, more_args or {})
+        columns = recycle(as_columns(args, vectors), warn)
+        shape = _shape(fun, columns, more_args)
         # All is pickled before anything is stored: what is refused leaves nothing behind.
         function = pickle_function(fun)
         static = pickle_value(dict(more_args), "more_args") if more_args else None
@@ -76,10 +83,15 @@ class Defining(RegistryBase):
             function=self.objects.put(function),
             names=tuple(columns),
             positional=tuple(name for name in shape.positional if name in columns),
-            passes_job=shape.passes_job and "job" not in columns,
+            passes_job=shape.passes_job and JOB not in columns and JOB not in (more_args or {}),
             more_args=None if static is None else self.objects.put(static),
         )
-        epoch = store_epoch(self.objects, definition, work_dir=self.work_dir)
+        epoch = store_epoch(
+            self.objects,
+            definition,
+            work_dir=self.work_dir,
+            dependencies=self._dependencies(),
+        )
         with self._changing() as tx:
             self._check_empty(tx)
             tx.set_meta("definition", msgpack.packb(asdict(definition)))

@@ -20,19 +20,25 @@ from batchpilot.epochs import Definition, store_epoch
 from batchpilot.errors import DefinitionError, SubmissionError
 from batchpilot.ids import JobIds, coerce_ids
 from batchpilot.interactive import run_here
-from batchpilot.resources import check_servable, class_id, make_class, pack
+from batchpilot.resources import (
+    check_servable,
+    class_id,
+    make_class,
+    merge_resources,
+    pack,
+)
 from batchpilot.store.changing import revoke
 from batchpilot.store.database import Transaction
 from batchpilot.store.pages import LIVE_STATES, Ids, State, read_column
 from batchpilot_broker.nouns import ResourceClass
 
-from .base import RegistryBase
+from .configuring import Configuring
 
 
 BLOCK = 100_000
 
 
-class Submitting(RegistryBase):
+class Submitting(Configuring):
     """Submit jobs and choose the pools that run them."""
 
     @property
@@ -50,7 +56,12 @@ class Submitting(RegistryBase):
         self._nudge()
 
     def submit_jobs(
-        self, ids: Any = None, resources: Mapping[str, Any] | None = None, *, priority: int = 0
+        self,
+        ids: Any = None,
+        resources: Mapping[str, Any] | None = None,
+        *,
+        priority: int = 0,
+        max_concurrent_jobs: int | None = None,
     ) -> JobIds:
         """Queue jobs, in the order given, for the agents of this registry's pools.
 
@@ -61,9 +72,11 @@ class Submitting(RegistryBase):
         Args:
             ids: Jobs, by default all that are not submitted.
             resources: `walltime` (s), `memory` (MB), `ncpus`, `gpus`, `omp_threads`,
-            `blas_threads`,
-                `measure_memory`, `pool`, `isolation`; other names are variables of job scripts.
+                `blas_threads`, `measure_memory`, `pool`, `isolation`; other names are variables of
+                job scripts. They go before the registry's `default_resources`; None takes one away.
             priority: Larger runs earlier.
+            max_concurrent_jobs: From now on at most so many jobs of the registry run at once; by
+                default that stays as it is.
 
         Returns:
             The jobs submitted.
@@ -75,15 +88,19 @@ class Submitting(RegistryBase):
         Example:
             >>> reg.submit_jobs(resources={"walltime": 3600})
         """
+        self._check_writeable()
         order = self._submittable(ids)
-        given = dict(resources or {})
+        given = merge_resources(self.default_resources, resources)
         needed = make_class(given, priority)
         configured = self.pools
         check_servable(needed, configured)
+        if max_concurrent_jobs is not None:
+            self.max_concurrent_jobs = max_concurrent_jobs
         if not len(order):
             return JobIds([])
-        epoch = self._store_epoch()
-        self._write_submission(order, needed, given, epoch)
+        with self._storing():
+            epoch = self._store_epoch()
+            self._write_submission(order, needed, given, epoch)
         if isinstance(configured[0], pools.Interactive):
             run_here(self, order, epoch, shown=given, external=configured[0].external)
         else:
@@ -116,7 +133,13 @@ class Submitting(RegistryBase):
     def _store_epoch(self) -> str:
         with self._db.read() as tx:
             first = tx.meta("epoch")
-        return store_epoch(self.objects, self._definition(), work_dir=self.work_dir, first=first)
+        return store_epoch(
+            self.objects,
+            self._definition(),
+            work_dir=self.work_dir,
+            first=first,
+            dependencies=self._dependencies(),
+        )
 
     def _write_submission(
         self, order: Ids, needed: ResourceClass, given: Mapping[str, Any], epoch: str

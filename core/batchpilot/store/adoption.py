@@ -52,6 +52,16 @@ def adopt(paths: RegistryPaths) -> int:
     Returns:
         Number of jobs that were handed out in the original and are not submitted here.
     """
+    make_another(paths)
+    database = Database(paths)
+    try:
+        return _take_back(database)
+    finally:
+        database.close()
+
+
+def make_another(paths: RegistryPaths) -> None:
+    """Make another instance of a registry: nothing said to or by the old one reaches it."""
     owner = read_owner(paths)
     paths.broker.unlink(missing_ok=True)
     write_aside(paths.secret, secrets.token_bytes(32))
@@ -68,11 +78,6 @@ def adopt(paths: RegistryPaths) -> int:
             inode=here.st_ino,
         ),
     )
-    database = Database(paths)
-    try:
-        return _take_back(database)
-    finally:
-        database.close()
 
 
 def _take_back(database: Database) -> int:

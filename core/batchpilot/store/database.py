@@ -33,20 +33,6 @@ from .statements import schema, sql
 BUSY_SECONDS = 30.0
 SCHEMA_VERSION = 1
 
-_NETWORK = (
-    "nfs",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "cifs",
-    "smb",
-    "fuse",
-    "ceph",
-    "9p",
-    "afs",
-    "orangefs",
-)
-
 
 class Transaction:
     """Hold a transaction under way: the connection and the pages of job states."""
@@ -253,18 +239,6 @@ def create(path: Path, *, network: bool) -> None:
         ) from error
     finally:
         connection.close()
-
-
-def on_network(path: Path) -> bool:
-    """Tell whether a directory lies on a file system that other hosts may share."""
-    best = (0, "")
-    target = os.path.realpath(path)
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _, mount, kind, *_ = line.split(" ")
-        point = mount.replace("\\040", " ")
-        if target == point or target.startswith(point.rstrip("/") + "/"):
-            best = max(best, (len(point), kind))
-    return best[1].startswith(_NETWORK)
 
 
 def _quoted(path: Path) -> str:

@@ -77,9 +77,7 @@ def _unfed(tx: Transaction, class_id: str) -> Iterator[Ids]:
     states, submissions = read_column(tx.db, "state"), read_column(tx.db, "submission")
 
     def queued(ids: Ids, submission: int) -> Ids:
-        mine: Ids = ids[
-            (states[ids - 1] == State.QUEUED) & (submissions[ids - 1] == submission)
-        ]
+        mine: Ids = ids[(states[ids - 1] == State.QUEUED) & (submissions[ids - 1] == submission)]
         return mine
 
     for submission, ranges in tx.all("again_of_class", class_id):

@@ -20,9 +20,10 @@ from zlib import crc32
 from batchpilot.errors import StorageError
 from batchpilot_broker.errors import BrokenFrame
 from batchpilot_broker.frames import HEADER, LOG, MAGIC, NO_PART, ROW, Frame, Kind, frame_at
+from batchpilot_broker.host import on_network
 from batchpilot_broker.paths import RegistryPaths
 
-from .database import Database, on_network
+from .database import Database
 
 
 FS_LATENCY = 65.0

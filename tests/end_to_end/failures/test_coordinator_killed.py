@@ -30,10 +30,10 @@ JOBS = 6000
 WITHIN = 5.0
 
 
-def begin(make_study: MakeStudy, until: Until) -> bp.Registry:
+def begin(make_study: MakeStudy, until: Until, seconds: float = 0.0005) -> bp.Registry:
     """Make a registry whose jobs are on their way."""
     registry = make_study()
-    registry.batch_map(work.brief, i=range(1, JOBS + 1), more_args={"seconds": 0.0005})
+    registry.batch_map(work.brief, i=range(1, JOBS + 1), more_args={"seconds": seconds})
     registry.submit_jobs()
     until(lambda: registry.get_status().done > 0)
     return registry
@@ -84,37 +84,34 @@ def _stream_id(text: str) -> tuple[int, int]:
     return int(milliseconds), int(number or 0)
 
 
-def kill_in(
-    registry: bp.Registry, until: Until, window: Callable[[bp.Registry], bool]
-) -> float:
-    """Kill coordinator and supervisor where a window between two steps is open; return when.
+def caught(registry: bp.Registry, window: Callable[[bp.Registry], bool]) -> bool:
+    """Stop the coordinator right behind its next commit; let it go on where no window is open."""
+    pid, version = coordinator_pid(registry), registry.database.data_version()
+    deadline = time.monotonic() + WITHIN
+    while registry.database.data_version() == version:  # a window is a tenth of a millisecond
+        assert time.monotonic() < deadline
+    os.kill(pid, signal.SIGSTOP)
+    if window(registry):
+        return True
+    os.kill(pid, signal.SIGCONT)
+    return False
 
-    The coordinator is stopped after one of its commits; if it is not in the window, it goes on.
-    """
-    pid = coordinator_pid(registry)
 
-    def caught() -> bool:
-        version = registry.database.data_version()
-        until(lambda: registry.database.data_version() != version)
-        os.kill(pid, signal.SIGSTOP)
-        if window(registry):
-            return True
-        os.kill(pid, signal.SIGCONT)
-        return False
-
-    until(caught)
-    return kill(supervisor_pid(registry), pid)
+def kill_both(registry: bp.Registry) -> float:
+    """Kill supervisor and coordinator, start others, and return the seconds that took."""
+    moment = kill(supervisor_pid(registry), coordinator_pid(registry))
+    control.start(registry.paths)
+    return time.monotonic() - moment
 
 
 def test_killed_between_commit_and_trim_nothing_is_applied_twice(
     make_study: MakeStudy, until: Until, tell: Tell
 ) -> None:
-    registry = begin(make_study, until)
+    registry = begin(make_study, until, 0.003)
     recoveries = []
     for _ in range(3):
-        moment = kill_in(registry, until, applied_but_not_trimmed)
-        control.start(registry.paths)
-        recoveries.append(time.monotonic() - moment)
+        until(lambda: caught(registry, applied_but_not_trimmed))
+        recoveries.append(kill_both(registry))
     tell("supervisor and coordinator again after " + ", ".join(f"{s:.2f} s" for s in recoveries))
 
     assert registry.wait_for_jobs(timeout=60, progress=False)
@@ -125,16 +122,19 @@ def test_killed_between_commit_and_feed_nothing_is_lost(
     make_study: MakeStudy, until: Until
 ) -> None:
     registry = make_study()
-    registry.batch_map(work.brief, i=range(1, 21), more_args={"seconds": 0.01})
+    jobs = iter(registry.batch_map(work.brief, i=range(1, 101), more_args={"seconds": 0.01}))
     control.start(registry.paths)
-    for job in range(1, 4):
-        registry.submit_jobs(job)
-        kill_in(registry, until, committed_but_not_fed)
-        control.start(registry.paths)
-    registry.submit_jobs(range(4, 21))
+
+    def submitted_and_caught() -> bool:
+        registry.submit_jobs(next(jobs))
+        return caught(registry, committed_but_not_fed)
+
+    for _ in range(3):
+        until(submitted_and_caught)
+        kill_both(registry)
 
     assert registry.wait_for_jobs(timeout=60, progress=False)
-    assert_each_done_once(registry, 20)
+    assert_each_done_once(registry, registry.get_status().submitted)
 
 
 def test_a_killed_supervisor_is_replaced_and_its_coordinator_stays(

@@ -48,3 +48,6 @@ SELECT id, attempt, ranges, agent, started FROM chunk WHERE class = ? ORDER BY i
 
 -- name: read_class
 SELECT resources FROM class WHERE id = ?
+
+-- name: used_tags
+SELECT DISTINCT tag FROM tag ORDER BY tag

@@ -31,7 +31,7 @@ CREATE TABLE class (
 ) WITHOUT ROWID;
 
 CREATE TABLE submission (
-    id        INTEGER PRIMARY KEY,
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
     submitted REAL NOT NULL,
     class     TEXT NOT NULL REFERENCES class (id),
     epoch     TEXT NOT NULL,
@@ -54,8 +54,9 @@ CREATE TABLE span (
 CREATE INDEX span_class ON span (class, id);
 
 -- Chunks handed to the broker and not yet ended.
+-- Their numbers are never used again: agents speak of chunks that were given away long ago.
 CREATE TABLE chunk (
-    id         INTEGER PRIMARY KEY,
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
     class      TEXT NOT NULL,
     submission INTEGER NOT NULL,
     attempt    INTEGER NOT NULL,

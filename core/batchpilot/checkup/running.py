@@ -1,0 +1,115 @@
+"""Checks of what works for a registry: coordinator, broker, agents, and what was ignored."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import urllib.request
+from collections.abc import Iterator
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from batchpilot.durations import duration
+from batchpilot.errors import BrokerError, RegistryError
+from batchpilot.hindrances import failing, silence_of
+from batchpilot.store.database import Database
+from batchpilot.store.launches import read_failures
+from batchpilot.store.owner import Owner, read_owner
+from batchpilot_broker.errors import StorageError
+from batchpilot_broker.files import read_json
+from batchpilot_broker.ignored import read_ignored
+from batchpilot_broker.paths import RegistryPaths
+
+from .finding import Finding, bad, note, ok
+
+
+LATE = 30.0
+PATIENCE = 3.0
+_REJECTED = "batchpilot_events_rejected"
+
+
+def check_running(paths: RegistryPaths) -> Iterator[Finding]:
+    """Yield what is found of coordinator, broker, agents and ignored messages."""
+    try:
+        owner, waiting = read_owner(paths), _unfinished(paths)
+        failures = read_failures(paths)
+    except (RegistryError, StorageError, sqlite3.DatabaseError) as error:
+        yield bad("coordinator", f"cannot be judged: {error}", f"batchpilot repair {paths.root}")
+        return
+    now = time.time()
+    yield _coordinator(paths, owner, waiting, now)
+    yield from _broker(paths, owner)
+    for failure in failures:
+        yield bad("agents", failing(failure, now), f"mend that; more is in {paths.logs}")
+    if not failures:
+        yield ok("agents", "none has failed to start of late")
+    if owner.coordinator_alive and owner.metrics:
+        yield _rejected(owner.metrics)
+
+
+def _unfinished(paths: RegistryPaths) -> int:
+    database = Database(paths, writeable=False)
+    try:
+        with database.read() as tx:
+            return sum(int(n) for _, n in tx.all("unfinished_by_class"))
+    finally:
+        database.close()
+
+
+def _coordinator(paths: RegistryPaths, owner: Owner, waiting: int, now: float) -> Finding:
+    beat = duration(max(0.0, now - owner.heartbeat))
+    silence = silence_of(owner, now)
+    if not silence:
+        text = f"process {owner.pid} on {owner.host}, last beat {beat} ago"
+        late = now - owner.heartbeat > LATE
+        remedy = f"see {paths.logs / 'coordinator.log'}; end it with `batchpilot coordinator stop`"
+        return bad("coordinator", f"{text}: it hangs", remedy) if late else ok("coordinator", text)
+    failure = read_json(paths.logs / "failure.json")
+    if failure is not None:
+        return bad("coordinator", f"{silence}: {failure['message']}", str(failure["remedy"]))
+    if waiting:
+        return bad(
+            "coordinator", f"{silence}, and {waiting} jobs wait", f"batchpilot wait {paths.root}"
+        )
+    return ok("coordinator", f"{silence}, and nothing is to be done")
+
+
+def _broker(paths: RegistryPaths, owner: Owner) -> Iterator[Finding]:
+    if not owner.coordinator_alive and not paths.broker.exists():
+        yield ok("broker", "there is none, and none is needed")
+        return
+    try:
+        ignored = read_ignored(paths, owner.instance)
+    except (BrokerError, StorageError) as error:
+        remedy = error.remedy or "batchpilot broker start"
+        if owner.coordinator_alive:
+            yield bad("broker", error.message, remedy)
+        else:
+            yield ok("broker", "not running, as the coordinator")
+        return
+    yield ok("broker", f"{ignored.server} answers")
+    if ignored.foreign or ignored.gone or ignored.forged:
+        yield note(
+            "messages",
+            f"ignored: {ignored.forged} forged, {ignored.foreign} foreign, {ignored.gone} lost",
+            "find out who else writes to this broker",
+        )
+    else:
+        yield ok("messages", "none was forged, foreign or lost")
+
+
+def _rejected(address: str) -> Finding:
+    try:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE) as answer:
+            text = answer.read().decode()
+    except OSError as error:
+        return bad("metrics", f"{address} does not answer: {error}", "see logs/coordinator.log")
+    counts = [
+        f"{sample.value:.0f} {sample.labels['what']}"
+        for family in text_string_to_metric_families(text)
+        if family.name == _REJECTED
+        for sample in family.samples
+    ]
+    if counts:
+        return note("metrics", f"at {address}; the coordinator ignored {', '.join(counts)}")
+    return ok("metrics", f"at {address}")

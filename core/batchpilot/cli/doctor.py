@@ -1,0 +1,79 @@
+"""`doctor`: one line a check, with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from batchpilot.checkup.directory import check_directory
+from batchpilot.checkup.finding import Finding, Health
+from batchpilot.checkup.machine import check_machine
+from batchpilot.checkup.running import check_running
+from batchpilot_broker.paths import RegistryPaths
+
+from .failures import FAILED, OK
+from .lazy import Command
+from .output import console, print_document
+from .words import DEFAULT_REGISTRY, complete_registry, json_option, paths_of
+
+
+COLOURS = {Health.OK: "green", Health.NOTE: "yellow", Health.BAD: "red"}
+
+
+@click.command(cls=Command)
+@click.argument("directory", metavar="[REG]", required=False, shell_complete=complete_registry)
+@json_option
+def doctor(directory: str | None, as_json: bool) -> int:
+    """Check this machine, and a registry where there is one, and say what to mend.
+
+    Exit code 0: nothing is to be mended. 1: something is.
+    """
+    paths = _paths(directory)
+    findings = []
+    for finding in _checks(paths):
+        findings.append(finding)
+        if not as_json:
+            console().print(_line(finding))
+    well = all(finding.health is not Health.BAD for finding in findings)
+    if as_json:
+        print_document(
+            registry=None if paths is None else str(paths.root),
+            well=well,
+            checks=[_fields(finding) for finding in findings],
+        )
+    elif paths is None:
+        click.echo("No registry is here; to check one: batchpilot doctor REG", err=True)
+    return OK if well else FAILED
+
+
+def _paths(directory: str | None) -> RegistryPaths | None:
+    """Return the registry meant; without a word the default one, where it exists."""
+    if directory is None and not (Path(DEFAULT_REGISTRY) / "owner.json").exists():
+        return None
+    return paths_of(directory or DEFAULT_REGISTRY)
+
+
+def _checks(paths: RegistryPaths | None) -> Iterator[Finding]:
+    yield from check_machine()
+    if paths is not None:
+        yield from check_directory(paths)
+        yield from check_running(paths)
+
+
+def _line(finding: Finding) -> Text:
+    line = Text.assemble(
+        (f"{finding.health:<4}", COLOURS[finding.health]), f"  {finding.check}: {finding.text}"
+    )
+    return line.append(f" -> {finding.remedy}") if finding.remedy else line
+
+
+def _fields(finding: Finding) -> dict[str, str | None]:
+    return {
+        "check": finding.check,
+        "health": str(finding.health),
+        "text": finding.text,
+        "remedy": finding.remedy or None,
+    }

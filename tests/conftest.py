@@ -20,13 +20,15 @@ def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"it did not come true within {seconds:.0f} s"
-        time.sleep(0.01)
+        time.sleep(0.005)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tell the figures that tests have measured: recovery times, seeds of random moments."""
     reports = [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind)]
-    figures = [(r.nodeid, text) for r in reports for name, text in r.user_properties if name == "figure"]
+    figures = [
+        (r.nodeid, text) for r in reports for name, text in r.user_properties if name == "figure"
+    ]
     for test, figure in sorted(set(figures)):
         terminalreporter.write_line(f"{test.rpartition('::')[2]}: {figure}")
 

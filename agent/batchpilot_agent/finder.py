@@ -63,10 +63,12 @@ class EpochFinder:
         sys.meta_path.insert(0, self)
 
     def remember_main(self) -> None:
-        """Let tracebacks show the stored lines of the script, whose functions came by value."""
-        main = self._modules.pop(_MAIN, None)
-        if main is not None and _MAIN in self._sources:
-            remember_lines(main.origin, self._sources.pop(_MAIN))
+        """Let tracebacks show the lines of script and notebook, whose functions came by value."""
+        cells = [name for name, module in self._modules.items() if name == module.origin]
+        for name in (_MAIN, *cells):
+            module = self._modules.pop(name, None)
+            if module is not None and name in self._sources:
+                remember_lines(module.origin, self._sources.pop(name))
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

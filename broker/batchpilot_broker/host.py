@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from functools import cache
 from pathlib import Path
@@ -79,10 +80,22 @@ def runtime_dir(instance: str) -> Path:
     Raises:
         PermissionError: Another user holds that name.
     """
-    path = Path("/var/tmp") / f"batchpilot-{os.getuid()}" / instance  # noqa: S108 - checked below: ours, 0700
+    path = _runtime_path(instance)
     for directory in (path.parent, path):
         directory.mkdir(mode=0o700, exist_ok=True)
         if directory.stat().st_uid != os.getuid() or directory.is_symlink():
             raise PermissionError(f"{directory} belongs to another user")
         directory.chmod(0o700)
     return path
+
+
+def remove_runtime_dir(instance: str) -> None:
+    """Remove that directory, where it is."""
+    path = _runtime_path(instance)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _runtime_path(instance: str) -> Path:
+    return Path("/var/tmp") / f"batchpilot-{os.getuid()}" / instance  # noqa: S108 - runtime_dir checks it: ours, 0700

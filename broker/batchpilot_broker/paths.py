@@ -9,6 +9,7 @@
     secret               0600: the key of every seal
     owner.json           host, pid, term, heartbeat of the owner
     logs/                what coordinator, supervisor and agents say
+    external/<job>/      files of the jobs' own
 
 Nobody else joins paths.
 """
@@ -73,6 +74,15 @@ class RegistryPaths:
     def owner(self) -> Path:
         """Return the record of the owner."""
         return self.root / "owner.json"
+
+    @property
+    def external(self) -> Path:
+        """Return the directory of the jobs' own directories; it is made by the first of them."""
+        return self.root / "external"
+
+    def agent_log(self, agent: str) -> Path:
+        """Return what an agent says, its own log."""
+        return self.logs / f"{agent}.log"
 
     def results(self, agent: str) -> Path:
         """Return the result segment of an agent."""

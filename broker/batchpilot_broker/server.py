@@ -27,8 +27,15 @@ from .connect import check_version, connect, translated
 from .errors import BrokerUnavailable, StorageError
 from .external import external_access
 from .files import read_json, write_json
-from .generation import settle_generation
-from .host import boot_id, host_name, is_alive, process_start, runtime_dir
+from .generation import settle_generation, wipe
+from .host import (
+    boot_id,
+    host_name,
+    is_alive,
+    process_start,
+    remove_runtime_dir,
+    runtime_dir,
+)
 from .launch import LOG, SOCKET, command_line, end_process, launch
 from .paths import RegistryPaths
 
@@ -36,7 +43,7 @@ from .paths import RegistryPaths
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = ["ServerBinary", "ensure_server", "find_server", "start_server", "stop_server"]
+__all__ = ["ServerBinary", "discard_broker", "ensure_server", "find_server", "start_server", "stop_server"]
 
 
 def ensure_server(paths: RegistryPaths, instance: str, url: str | None = None) -> Access:
@@ -100,6 +107,32 @@ def stop_server(paths: RegistryPaths, access: Access, *, discard: bool = False) 
             shutil.rmtree(home, ignore_errors=True)
             home.with_suffix(".lock").unlink(missing_ok=True)
     return ended
+
+
+def discard_broker(paths: RegistryPaths, instance: str) -> None:
+    """End the broker of an instance with its data; one from outside loses the instance's keys.
+
+    Raises:
+        BrokerUnavailable: A broker from outside does not answer; its keys stay.
+    """
+    access = read_access(paths)
+    try:
+        if access is not None and access.external:
+            _forget(access, instance)
+        elif access is not None:
+            stop_server(paths, access)
+    finally:
+        paths.broker.unlink(missing_ok=True)
+        remove_runtime_dir(instance)
+
+
+def _forget(access: Access, instance: str) -> None:
+    client = connect(access)
+    try:
+        with translated(access):
+            wipe(client, instance)
+    finally:
+        client.close()
 
 
 def _use(paths: RegistryPaths, instance: str, access: Access) -> Access:

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from batchpilot_broker.errors import BatchpilotError
 
     from . import errors, pools
+    from .chunking import binpack, chunk, lpt
     from .ids import JobIds
     from .registry.whole import Registry, load_registry, make_registry
     from .status import Status
     from .unwrapping import unwrap
+    from .vectors import grid
 
 _HOMES = {
     "BatchpilotError": "batchpilot_broker.errors",
@@ -32,7 +34,11 @@ _HOMES = {
     "JobIds": "batchpilot.ids",
     "Registry": "batchpilot.registry.whole",
     "Status": "batchpilot.status",
+    "binpack": "batchpilot.chunking",
+    "chunk": "batchpilot.chunking",
+    "grid": "batchpilot.vectors",
     "load_registry": "batchpilot.registry.whole",
+    "lpt": "batchpilot.chunking",
     "make_registry": "batchpilot.registry.whole",
     "unwrap": "batchpilot.unwrapping",
 }
@@ -44,8 +50,12 @@ __all__ = [
     "JobIds",
     "Registry",
     "Status",
+    "binpack",
+    "chunk",
     "errors",
+    "grid",
     "load_registry",
+    "lpt",
     "make_registry",
     "pools",
     "unwrap",

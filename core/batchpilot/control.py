@@ -25,6 +25,7 @@ from batchpilot_broker.paths import RegistryPaths
 
 from .errors import BatchpilotError, BrokerError, BrokerUnavailable, CoordinatorFailed
 from .store.agents import live_agents
+from .notices import warn
 from .store.database import Database
 from .store.owner import read_owner
 
@@ -134,6 +135,16 @@ def stop_broker(paths: RegistryPaths) -> None:
     access = read_access(paths)
     if access is not None and not access.external and access.pid:
         stop_server(paths, access)
+
+
+def discard_broker(paths: RegistryPaths) -> None:
+    """End the registry's broker and remove its data; one from outside loses what is ours."""
+    from batchpilot_broker.server import discard_broker as discard  # noqa: PLC0415 - see Nudger
+
+    try:
+        discard(paths, read_owner(paths).instance)
+    except BrokerUnavailable as error:
+        warn(f"the broker keeps what this registry has stored there: {error}")
 
 
 def start_broker(paths: RegistryPaths, url: str | None = None) -> None:

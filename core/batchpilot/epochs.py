@@ -7,6 +7,7 @@ each submission, so edited files never change queued jobs. What the agents read 
 
 from __future__ import annotations
 
+import linecache
 import os
 import sys
 import sysconfig
@@ -22,6 +23,7 @@ from batchpilot_agent.manifest import Dependencies, Manifest, StoredModule, pyth
 from batchpilot_agent.objects import ObjectStore
 
 from .functions import Parameters, describe_function, pickle_function
+from .pickled import files_in
 
 
 __all__ = [
@@ -92,6 +94,7 @@ def store_epoch(
         StorageError: The registry cannot be written.
     """
     modules = {module.name: module for module in _modules(store)}
+    modules |= {cell.name: cell for cell in _cells(store, store.get(definition.function))}
     path = list(_path())
     if first is not None:
         then = Manifest.from_bytes(store.get(first))
@@ -134,6 +137,18 @@ def _modules(store: ObjectStore) -> Iterator[StoredModule]:
             stored = _stored(store, name, module)
             if stored is not None:
                 yield stored
+
+
+def _cells(store: ObjectStore, function: bytes) -> Iterator[StoredModule]:
+    """Yield the cells of a notebook that a function, going by value, was defined in.
+
+    No file holds them; the session keeps their lines for its own tracebacks.
+    """
+    for name in files_in(function):
+        lines = linecache.getlines(name)
+        if lines and not Path(name).is_file():
+            source = store.put("".join(lines).encode())
+            yield StoredModule(name, is_package=False, origin=name, source=source)
 
 
 def _renewed(store: ObjectStore, module: StoredModule) -> StoredModule:

@@ -20,7 +20,7 @@ from .registry.whole import Registry
 from .store.database import Transaction
 from .store.losses import losses_of
 from .store.outcomes import Located, find_records
-from .store.pages import State
+from .store.pages import Column, State
 from .store.queueing import Position, position_of
 
 
@@ -54,27 +54,26 @@ class _Facts:
     @classmethod
     def of(cls, tx: Transaction, job: int) -> _Facts:
         ids = np.array([job])
-        numbers = {name: int(tx.pages.take(name, ids)[0]) for name in _COUNTS}
-        state = State(int(tx.pages.take("state", ids)[0]))
-        submission = int(tx.pages.take("submission", ids)[0])
-        row = tx.execute("read_submission", submission).fetchone() or (0.0, "")
+
+        def value(column: Column) -> int:
+            return int(tx.pages.take(column, ids)[0])
+
+        state = State(value("state"))
+        row = tx.execute("read_submission", value("submission")).fetchone() or (0.0, "")
         waits = state in (State.QUEUED, State.FED)
         return cls(
             job=job,
             state=state,
-            attempt=numbers["attempt"],
-            floor=numbers["floor"],
-            charged=numbers["charged"],
-            planned=numbers["planned"],
+            attempt=value("attempt"),
+            floor=value("floor"),
+            charged=value("charged"),
+            planned=value("planned"),
             submitted=row[0],
             class_id=row[1],
             position=position_of(tx, job, row[1]) if waits else None,
             running=tx.execute("running_job", job).fetchone(),
             end=find_records(tx, ids),
         )
-
-
-_COUNTS = ("attempt", "floor", "charged", "planned")
 
 
 def explain(registry: Registry, job: int, now: float | None = None) -> Explanation:

@@ -1,4 +1,4 @@
-"""What stands in the way of jobs of a class: pools, agents, coordinator, as the registry has them."""
+"""What stands in the way of jobs of a class, as the registry has it: pools, agents, coordinator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .reasons import Cause, Reason
 from .registry.base import RegistryBase
 from .resources import check_servable
 from .store.agents import ShownAgent, live_agents
-from .store.launches import LaunchFailure, launch_failures
+from .store.launches import LaunchFailure, failing, launch_failures
 from .store.owner import Owner, read_owner
 
 
@@ -36,6 +36,7 @@ class _Scene:
     agents: Sequence[ShownAgent]
     stopped: bool
     failures: Sequence[LaunchFailure]
+    limit: int | None
 
     @classmethod
     def of(cls, registry: RegistryBase, class_id: str, now: float) -> _Scene:
@@ -48,6 +49,7 @@ class _Scene:
                 agents=[agent for agent in live_agents(tx) if _lives(agent)],
                 stopped=bool(tx.meta("agents_stopped", 0)),
                 failures=launch_failures(tx, now),
+                limit=json.loads(tx.meta("max_concurrent_jobs") or "null"),
             )
 
 
@@ -71,6 +73,11 @@ def hindrances(
     if running_at:
         yield from _agent_gone(scene, running_at)
         return
+    if scene.limit is not None:
+        yield Reason(
+            cause=Cause.LIMIT,
+            text=f"at most {scene.limit} jobs of the registry run at once (max_concurrent_jobs)",
+        )
     fitting, misfit = _fitting(scene)
     if misfit is not None:
         yield misfit
@@ -159,10 +166,3 @@ def _agents(
         yield Reason(
             cause=Cause.AGENTS_BUSY, text=f"{busy} of {slots} slots at {agents} for it are busy"
         )
-
-
-def failing(failure: LaunchFailure, now: float) -> str:
-    """Return that agents fail to start, and the last words of the last one."""
-    times = "" if failure.failures == 1 else f" {failure.failures} times in a row"
-    when = f", {'last ' if failure.failures > 1 else ''}{duration(now - failure.time)} ago"
-    return f"agents of pool {failure.pool} failed to start{times}{when}: {failure.last_word}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,20 @@ def function_in(pickled: bytes) -> Reference | None:
         return None
 
 
+def files_in(pickled: bytes) -> set[str]:
+    """Return the files from which all functions that go by value in a pickle were compiled.
+
+    Example:
+        >>> files_in(pickle.dumps(len))
+        set()
+    """
+    try:
+        outline = _Outliner(io.BytesIO(pickled)).load()
+    except Exception:  # noqa: BLE001 - as above
+        return set()
+    return {found.file for found in _functions(outline, set()) if isinstance(found, ByValue)}
+
+
 class _Part:
     """Stand in for whatever a pickle names or makes; subclasses stand for globals and classes."""
 
@@ -114,22 +128,28 @@ def _functions(part: Any, seen: set[int]) -> Iterator[Reference]:
     if id(part) in seen:
         return
     seen.add(id(part))
+    if isinstance(part, _Part) and part.name == "_make_function":
+        yield from _functions(_wrapped(part), seen)
+        yield _by_value(part)
+    elif isinstance(part, type) and issubclass(part, _Part):
+        yield ByReference(module=part.module, name=part.name)
+    elif isinstance(part, _Part) and part.name and not _is_plumbing(part):
+        yield ByReference(module=part.module, name=part.name)  # an instance that is called
+    for each in _inner(part):
+        yield from _functions(each, seen)
+
+
+def _inner(part: Any) -> Iterable[Any]:
+    """Return what a part is made of."""
     match part:
-        case type():
-            yield ByReference(module=part.module, name=part.name)
-        case _Part(name="_make_function"):
-            yield from _functions(_wrapped(part), seen)
-            yield _by_value(part)
         case _Part():
-            if part.name and not _is_plumbing(part):
-                yield ByReference(module=part.module, name=part.name)
-            for inner in (*part.args, part.state):
-                yield from _functions(inner, seen)
+            return (*part.args, part.state)
         case tuple() | list():
-            for inner in part:
-                yield from _functions(inner, seen)
+            return part
         case dict():
-            yield from _functions(list(part.values()), seen)
+            return part.values()
+        case _:
+            return ()
 
 
 def _is_plumbing(part: _Part) -> bool:

@@ -19,6 +19,9 @@ class Progress(Protocol):
     def show(self, ended: int, *, running: int, failed: int) -> None:
         """Show a count."""
 
+    def say(self, line: str) -> None:
+        """Show a line that is no count."""
+
 
 @contextmanager
 def progress_for(jobs: int, *, shown: bool) -> Iterator[Progress]:
@@ -41,8 +44,12 @@ class _Silence:
     def show(self, ended: int, *, running: int, failed: int) -> None:
         pass
 
+    def say(self, line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
-class _Lines:
+
+class _Lines(_Silence):
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
         self._last = time.monotonic()
@@ -54,8 +61,7 @@ class _Lines:
         if ended == self._told or (now - self._last < LINE_SECONDS and not last):
             return
         self._last, self._told = now, ended
-        sys.stderr.write(f"{_words(ended, self._jobs, running, failed)}\n")
-        sys.stderr.flush()
+        self.say(_words(ended, self._jobs, running, failed))
 
 
 class _Bar:
@@ -67,6 +73,9 @@ class _Bar:
     def show(self, ended: int, *, running: int, failed: int) -> None:
         words = _words(ended, self._jobs, running, failed)
         self._bar.update(self._task, completed=ended, description=words)
+
+    def say(self, line: str) -> None:
+        self._bar.console.print(line, markup=False, highlight=False)
 
 
 def _words(ended: int, jobs: int, running: int, failed: int) -> str:

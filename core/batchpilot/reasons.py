@@ -23,6 +23,7 @@ class Cause(StrEnum):
     LAUNCH_FAILED = "launch-failed"
     NO_AGENT = "no-agent"
     AGENTS_BUSY = "agents-busy"
+    LIMIT = "limit"
     AGENT_GONE = "agent-gone"
     HANDED_BACK = "handed-back"
     LOST = "lost"

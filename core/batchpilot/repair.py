@@ -7,7 +7,6 @@ above the highest attempt ever seen.
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from batchpilot_broker.paths import RegistryPaths
 from .errors import AlreadyOwned, RegistryDamaged
 from .store.adoption import move_database
 from .store.changing import Applied, apply_rows, queue_again
-from .store.database import Database, Transaction
+from .store.database import Database, Transaction, copy_database
 from .store.outcomes import locate
 from .store.owner import read_owner
 from .store.pages import ENDED_STATES, LIVE_STATES, Ids, State, ids_of, read_column
@@ -104,10 +103,7 @@ def _put_in_place(paths: RegistryPaths, source: Path, term: int) -> None:
     """Make a sound copy the database in force, under a new name: nobody writes to the old."""
     target = paths.database(term + 1)
     if source != target:
-        aside = target.with_name(f".{target.name}.aside")
-        shutil.copyfile(source, aside)
-        aside.chmod(0o600)
-        aside.replace(target)
+        copy_database(source, target)
     move_database(paths, target.name, term + 1)
 
 

@@ -62,7 +62,8 @@ class Code:
         epoch: Hash of its manifest.
         python: Minor version of Python.
         function: What the jobs call; None where its pickle does not tell.
-        modules: All that was loaded outside the standard library and installed libraries.
+        modules: All that was loaded outside the standard library and installed libraries, then
+            the source files that are run before the jobs, named by their paths.
     """
 
     epoch: str
@@ -80,13 +81,13 @@ def read_code(store: ObjectStore, epoch: str) -> Code:
         EpochError: The manifest cannot be read.
     """
     manifest = Manifest.from_bytes(store.get(epoch))
+    stored = [(module.name, module.origin, module.source) for module in manifest.modules]
+    stored += [
+        (source.path, source.path, source.source) for source in manifest.dependencies.sources
+    ]
     modules = tuple(
-        Module(
-            name=module.name,
-            origin=module.origin,
-            source=None if module.source is None else _text(store.get(module.source)),
-        )
-        for module in manifest.modules
+        Module(name=name, origin=origin, source=None if found is None else _text(store.get(found)))
+        for name, origin, found in stored
     )
     reference = function_in(store.get(manifest.function))
     return Code(

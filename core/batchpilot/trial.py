@@ -11,16 +11,20 @@ import pickle
 import subprocess
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchpilot.errors import BatchpilotError, DefinitionError, JobFailed
+from batchpilot_agent.dependencies import kept_builtins, overrule, provide
 from batchpilot_agent.epoch import Call, make_call
 from batchpilot_agent.job import Job
+from batchpilot_agent.manifest import Dependencies
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_agent.seeds import kept_generators
 from batchpilot_agent.templates import template_environment
+from batchpilot_agent.threads import limited_threads
 from batchpilot_agent.values import ResultPickler
 from batchpilot_broker.paths import RegistryPaths
 
@@ -30,24 +34,43 @@ if TYPE_CHECKING:
 
 
 def call_here(
-    definition: Definition, objects: ObjectStore, work_dir: Path, job: Job, values: tuple[Any, ...]
+    code: tuple[Definition, Dependencies],
+    objects: ObjectStore,
+    work_dir: Path,
+    job: Job,
+    values: tuple[Any, ...],
 ) -> Any:
     """Call a job's function in this process, seeded; the generators are given back afterwards.
 
+    Args:
+        code: The function, and what it depends on.
+        objects: The registry's objects.
+        work_dir: Where it is called.
+        job: The job.
+        values: Its parameters.
+
     Raises:
         DefinitionError: The function cannot be loaded here, or the working directory is gone.
+        ImportFailed: A package or a source file fails here.
     """
-    call = _load(definition, objects)
     if not work_dir.is_dir():
         raise DefinitionError(
             f"the working directory {work_dir} is gone", remedy="make it again, then try again"
         )
-    with kept_generators() as seeder, chdir(work_dir):
-        seeder.seed(job.seed)
-        return call(values, job)
+    with chdir(work_dir), kept_builtins():
+        exports = provide(objects, code[1])
+        call = _load(code[0], objects, exports)
+        with kept_generators() as seeder, limited_threads(*threads_of(job)):
+            seeder.seed(job.seed)
+            return call(values, job)
 
 
-def call_outside(paths: RegistryPaths, job: int) -> Any:
+def threads_of(job: Job) -> tuple[int, int]:
+    """Return the thread counts of a job."""
+    return job.resources.get("omp_threads", 1), job.resources.get("blas_threads", 1)
+
+
+def call_outside(paths: RegistryPaths, job: int, threads: tuple[int, int] = (1, 1)) -> Any:
     """Call a job's function in a fresh Python process and return its result.
 
     Raises:
@@ -56,7 +79,7 @@ def call_outside(paths: RegistryPaths, job: int) -> Any:
     out, result = os.pipe()
     try:
         command = [sys.executable, "-P", "-m", __name__, str(paths.root), str(job), str(result)]
-        process = subprocess.Popen(command, env=fresh_environment(), pass_fds=(result,))
+        process = subprocess.Popen(command, env=fresh_environment(threads), pass_fds=(result,))
     finally:
         os.close(result)
     with os.fdopen(out, "rb") as pipe:
@@ -71,7 +94,7 @@ def call_outside(paths: RegistryPaths, job: int) -> Any:
     return pickle.loads(data)  # noqa: S301 - from the process started above
 
 
-def _load(definition: Definition, objects: ObjectStore) -> Call:
+def _load(definition: Definition, objects: ObjectStore, exports: Mapping[str, Any]) -> Call:
     try:
         function = pickle.loads(objects.get(definition.function))  # noqa: S301 - compared with its hash
         static = (
@@ -86,6 +109,7 @@ def _load(definition: Definition, objects: ObjectStore) -> Call:
             f"the jobs' function cannot be loaded here: {type(error).__name__}: {error}",
             remedy="make the modules it comes from importable in this session (sys.path)",
         ) from error
+    overrule(function, exports)
     return make_call(
         function,
         names=definition.names,
@@ -103,10 +127,10 @@ def fresh_environment(threads: tuple[int, int] = (1, 1)) -> dict[str, str]:
 
 def main(words: list[str]) -> int:
     """Run one job and send its result through a pipe; return the exit code."""
-    from batchpilot.registry.whole import load_registry  # noqa: PLC0415 - it imports this module
+    from batchpilot.registry.whole import open_registry  # noqa: PLC0415 - it imports this module
 
     directory, job, fd = words
-    with load_registry(directory, writeable=False) as registry:
+    with open_registry(directory, writeable=False) as registry:
         try:
             result = ResultPickler().dumps(registry.test_job(int(job)))
         except BaseException:  # noqa: BLE001 - a user's function may raise anything

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -135,13 +134,6 @@ def clear(instance: str) -> None:
     home.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.005)
-
-
 @pytest.fixture(scope="session")
 def binary() -> Path:
     named = os.environ.get("BATCHPILOT_TEST_BROKER")
@@ -195,8 +187,3 @@ def place(
     if access is not None:
         stop_server(place.paths, access, discard=True)
     clear(place.instance)
-
-
-@pytest.fixture(scope="session")
-def until() -> Callable[[Callable[[], object]], None]:
-    return wait_until

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgpack
 import numpy as np
 
+from batchpilot.coordinator.desk import segment_of
 from batchpilot.registry.base import make_files
 from batchpilot.registry.defining import add_jobs
 from batchpilot.resources import class_id
@@ -39,7 +40,6 @@ class Book:
         """Define jobs 1..n."""
         with self.database.write() as tx:
             add_jobs(tx, [pickle.dumps((job,)) for job in range(1, jobs + 1)])
-            tx.execute("add_segment", SEGMENT, "a1")
 
     def submit(self, ids: Sequence[int]) -> int:
         """Queue jobs under a new submission, without a span to feed them from."""
@@ -84,7 +84,7 @@ class Book:
         """Apply records (job, attempt, outcome) in one transaction."""
         applied = Applied()
         with self.database.write() as tx:
-            number = tx.execute("read_segment", SEGMENT).fetchone()[0]
+            number, _ = segment_of(tx, SEGMENT, "a1")
             apply_rows(tx, number, event_rows(*rows), applied)
         return applied
 

@@ -2,7 +2,7 @@
 
 Whatever becomes of a test, its daemons are stopped, and it fails where one of them is left. Only
 processes of the test's own registries are looked for: by the registry's directory or instance in
-their command line, or the name of one of its agents in their environment.
+their command line, or its instance in their environment.
 """
 
 from __future__ import annotations
@@ -88,12 +88,11 @@ class MakeStudy:
 def processes_of(paths: RegistryPaths) -> list[psutil.Process]:
     """Return what runs for a registry."""
     words = (str(paths.root), read_owner(paths).instance)
-    agents = {f"BATCHPILOT_AGENT={path.stem}" for path in paths.logs.glob("*.log")}
     found = []
     for process in psutil.process_iter():
         try:
             line = "\0".join(process.cmdline())
-            marked = agents.intersection(f"{k}={v}" for k, v in process.environ().items())
+            marked = process.environ().get("BATCHPILOT_INSTANCE") == words[1]
         except psutil.Error:
             continue
         if process.pid != os.getpid() and (marked or any(word in line for word in words)):

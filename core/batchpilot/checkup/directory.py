@@ -1,4 +1,4 @@
-"""Checks of a registry's directory: its place, its rights, its space, its database, its segments."""
+"""Checks of a registry's directory: place, rights, space, database, segments."""
 
 from __future__ import annotations
 

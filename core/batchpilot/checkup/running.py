@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from batchpilot.durations import duration
 from batchpilot.errors import BrokerError, RegistryError
-from batchpilot.hindrances import failing, silence_of
+from batchpilot.hindrances import silence_of
 from batchpilot.store.database import Database
-from batchpilot.store.launches import read_failures
+from batchpilot.store.launches import failing, read_failures
 from batchpilot.store.owner import Owner, read_owner
 from batchpilot_broker.errors import StorageError
 from batchpilot_broker.files import read_json

@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from batchpilot import control
-from batchpilot.hindrances import failing
-from batchpilot.store.launches import read_failures
+from batchpilot.store.launches import failing, read_failures
 
 from .lazy import Family
 from .output import print_document, print_table
@@ -53,7 +52,7 @@ def list_(directory: str, as_json: bool) -> None:
     else:
         click.echo("No agent is there; agents come with work: batchpilot submit", err=True)
     for failure in failures:
-        click.echo(f"{failing(failure, time.time()).capitalize()}\n{failure.words}", err=True)
+        click.echo(f"Warning: {failing(failure, time.time())}\n{failure.words}", err=True)
 
 
 def _row(agent: dict[str, Any]) -> list[object]:

@@ -30,7 +30,7 @@ def why(target: Target, as_json: bool) -> None:
         ]
         print_document(job_id=told.job, state=told.state, reasons=reasons)
         return
-    click.echo(f"Job {told.job} is {told.state.replace('-', ' ')}:")
+    click.echo(f"Job {told.job}: {told.state}")
     for reason in told.reasons:
         click.echo(f"  {reason.text}")
         if reason.remedy:

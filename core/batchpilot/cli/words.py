@@ -17,11 +17,24 @@ import click
 from batchpilot.errors import DefinitionError, JobsNotFound
 from batchpilot.ids import JobIds, parse_selector
 from batchpilot.registry.base import open_paths
-from batchpilot.registry.whole import Registry, load_registry
+from batchpilot.registry import whole
+from batchpilot.registry.whole import Registry
 from batchpilot_broker.paths import RegistryPaths
 
 from .completing import WORDS, complete_registry, complete_target
 
+
+__all__ = [
+    "DEFAULT_REGISTRY",
+    "Target",
+    "complete_registry",
+    "counted",
+    "json_option",
+    "open_registry",
+    "paths_of",
+    "registry_argument",
+    "target_argument",
+]
 
 DEFAULT_REGISTRY = "registry"
 
@@ -113,7 +126,7 @@ def target_argument(*, ids: str = "[IDS]") -> Callable[[Any], Any]:
 
 def open_registry(directory: str, *, writeable: bool = False) -> Registry:
     """Return a registry, by default for reading only."""
-    return load_registry(directory, writeable=writeable)
+    return whole.open_registry(directory, writeable=writeable)
 
 
 def paths_of(directory: str) -> RegistryPaths:

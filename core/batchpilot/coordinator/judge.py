@@ -169,7 +169,8 @@ class Judge:
             young = [row for row in self._chunks(agent) if row[5] is None or now - row[5] < YOUNG]
             self._applier.read_tails([f"{agent}.results"])
             given = self._give_away(young, charged=True)
-            self._desk.bus.tell(JobsRequeued("agent_suspect", given))
+            if given:
+                self._desk.bus.tell(JobsRequeued("agent_suspect", given))
 
     def _half_silent(self, pool: str, silent: set[str]) -> bool:
         mates = [agent for agent, pulse in self._pulses.items() if pulse.info.pool == pool]

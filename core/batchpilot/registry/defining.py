@@ -13,14 +13,14 @@ import numpy as np
 
 from batchpilot.epochs import Definition, store_epoch
 from batchpilot.errors import DefinitionError
-from batchpilot.functions import JOB, Parameters, pickle_function, pickle_value
+from batchpilot.functions import JOB, Parameters, describe_function, pickle_function, pickle_value
 from batchpilot.ids import JobIds
 from batchpilot.notices import warn
 from batchpilot.store.database import Transaction
 from batchpilot.store.pages import State
 from batchpilot.store.params import ParsEncoder, append_pars
 from batchpilot.store.statements import sql
-from batchpilot.vectors import as_columns, recycle
+from batchpilot.vectors import RESERVED, as_columns, recycle
 
 from .configuring import Configuring
 from .labels import checked_tags
@@ -77,15 +77,24 @@ class Defining(Configuring):
         # All is pickled before anything is stored: what is refused leaves nothing behind.
         function = pickle_function(fun)
         static = pickle_value(dict(more_args), "more_args") if more_args else None
-        encoder = ParsEncoder(self.objects)
-        pickles = encoder.encode(list(columns.values())) if columns else []
-        definition = Definition(
-            function=self.objects.put(function),
-            names=tuple(columns),
-            positional=tuple(name for name in shape.positional if name in columns),
-            passes_job=shape.passes_job and JOB not in columns and JOB not in (more_args or {}),
-            more_args=None if static is None else self.objects.put(static),
-        )
+        self._check_writeable()
+        with self._storing():
+            encoder = ParsEncoder(self.objects)
+            pickles = encoder.encode(list(columns.values())) if columns else []
+            definition = Definition(
+                function=self.objects.put(function),
+                names=tuple(columns),
+                positional=tuple(name for name in shape.positional if name in columns),
+                passes_job=shape.passes_job and JOB not in (*columns, *(more_args or ())),
+                more_args=None if static is None else self.objects.put(static),
+            )
+            ids = self._define(definition, pickles, labels, big=encoder.has_large)
+        self._db.back_up(time.time_ns())
+        return ids
+
+    def _define(
+        self, definition: Definition, pickles: Sequence[bytes], tags: Iterable[str], *, big: bool
+    ) -> JobIds:
         epoch = store_epoch(
             self.objects,
             definition,
@@ -95,14 +104,13 @@ class Defining(Configuring):
         with self._changing() as tx:
             self._check_empty(tx)
             tx.set_meta("definition", msgpack.packb(asdict(definition)))
-            tx.set_meta("names", json.dumps(list(columns)))
-            tx.set_meta("big_pars", int(encoder.has_large))
+            tx.set_meta("names", json.dumps(definition.names))
+            tx.set_meta("big_pars", int(big))
             tx.set_meta("epoch", epoch)
             ids = add_jobs(tx, pickles)
             tx.db.executemany(
-                sql("add_tag"), [(job, name) for job in ids.tolist() for name in labels]
+                sql("add_tag"), [(job, name) for job in ids.tolist() for name in tags]
             )
-        self._db.back_up(time.time_ns())
         return JobIds(ids)
 
     def _check_empty(self, tx: Transaction) -> None:
@@ -121,6 +129,20 @@ def add_jobs(tx: Transaction, pickles: Sequence[bytes]) -> np.ndarray[Any, np.dt
     tx.pages.put("state", ids, State.DEFINED)
     tx.set_meta("last_job", last + len(pickles))
     return ids
+
+
+def _shape(fun: Any, vectors: Iterable[str], more_args: Any) -> Parameters:
+    """Return what a function takes; refuse what it could not be called with."""
+    if not callable(fun):
+        raise DefinitionError(f"{fun!r:.40} is no function", remedy="give a function as `fun`")
+    if more_args is not None and not isinstance(more_args, Mapping):
+        raise DefinitionError(
+            f"more_args cannot be a {type(more_args).__name__}: give values by name in a dict",
+            remedy="for a vector called more_args, pass args={'more_args': ...}",
+        )
+    shape = describe_function(fun)
+    _check_names(shape, vectors, more_args or ())
+    return shape
 
 
 def _check_names(shape: Parameters, vectors: Iterable[str], more_args: Iterable[str]) -> None:
@@ -142,5 +164,11 @@ def _check_names(shape: Parameters, vectors: Iterable[str], more_args: Iterable[
     if given and missing:
         raise DefinitionError(
             f"{shape.name}() needs {', '.join(map(repr, missing))}",
-            remedy="give it as a vector or in more_args",
+            remedy=_how_to_give(missing[0]),
         )
+
+
+def _how_to_give(name: str) -> str:
+    if name in RESERVED:
+        return f"pass args={{{name!r}: ...}}: as a keyword it means something else"
+    return "give it as a vector or in more_args"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchpilot.trial import call_here, call_outside
+from batchpilot.trial import call_here, call_outside, threads_of
 
 from .nouns import make_job
 from .selecting import Selecting
@@ -38,5 +38,6 @@ class Testing(Submitting, Selecting):
         with self._db.read() as tx:
             job, values = make_job(tx, self, self._one(tx, id))
         if external:
-            return call_outside(self.paths, job.id)
-        return call_here(self._definition(), self.objects, self.work_dir, job, values)
+            return call_outside(self.paths, job.id, threads_of(job))
+        code = (self._definition(), self._dependencies())
+        return call_here(code, self.objects, self.work_dir, job, values)

@@ -18,6 +18,7 @@ import numpy as np
 from batchpilot.errors import CoordinatorFailed
 from batchpilot.notices import warn
 from batchpilot.progress import Progress, progress_for
+from batchpilot.store.launches import failing, launch_failures
 from batchpilot.store.pages import Ids, State
 
 from .selecting import SUBMITTED, Selecting, States, count
@@ -128,6 +129,7 @@ class Waiting(Submitting, Selecting):
         version = -1
         began = counted = ensured = time.monotonic()
         waited: _Waited | None = None
+        told: set[tuple[str, str]] = set()
         while True:
             now, before, version = time.monotonic(), version, self._db.data_version()
             if waited is None or version != before or now - counted > _RECOUNT_SECONDS:
@@ -136,9 +138,20 @@ class Waiting(Submitting, Selecting):
             yield waited
             if now - ensured > _ENSURE_SECONDS:
                 self._ensure_coordinator()
+                self._tell_failing(bar, told)
                 ensured = now
             pause = _PAUSE_SHARE * (now - began)
             time.sleep(min(max(pause, _SHORTEST_PAUSE), _LONGEST_PAUSE))
+
+    def _tell_failing(self, bar: Progress, told: set[tuple[str, str]]) -> None:
+        """Say once that the agents of a pool fail to start again and again, and why."""
+        with self._db.read() as tx:
+            failures = launch_failures(tx)
+        for failure in failures:
+            kind = (failure.pool, failure.last_word)
+            if failure.failures > 1 and kind not in told:
+                told.add(kind)
+                bar.say(f"Warning: {failing(failure, time.time())}")
 
     def _count(self, ids: Ids) -> _Waited:
         with self._db.read() as tx:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -131,22 +131,9 @@ class Database:
         Args:
             stamp: Nanoseconds since 1970, the copy's name.
         """
-        self.copy_to(self.paths.backup / f"registry-{stamp}.db")
+        copy_database(self.path, self.paths.backup / f"registry-{stamp}.db")
         for old in sorted(self.paths.backup.glob("registry-*.db"))[:-2]:
             old.unlink()
-
-    def copy_to(self, target: Path) -> None:
-        """Copy the database, consistent and whole, to another file."""
-        aside = target.with_name(f".{target.name}.{os.getpid()}.aside")
-        aside.unlink(missing_ok=True)
-        copy = sqlite3.connect(aside)
-        try:
-            with self._lock:
-                self._connection.backup(copy)
-        finally:
-            copy.close()
-        aside.chmod(0o600)
-        aside.replace(target)
 
     def _open(self) -> sqlite3.Connection:
         if not self.path.exists():
@@ -219,6 +206,27 @@ class Database:
                     f"a coordinator of term {term} has replaced this one of term {self.term}",
                     remedy="nothing is to be done: the new one goes on",
                 )
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database, consistent and whole, whoever writes to it meanwhile.
+
+    Raises:
+        StorageError: The copy cannot be written.
+    """
+    aside = target.with_name(f".{target.name}.{os.getpid()}.aside")
+    aside.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(aside)) as new:
+            old.backup(new)
+        aside.chmod(0o600)
+        aside.replace(target)
+    except (sqlite3.Error, OSError) as error:
+        aside.unlink(missing_ok=True)
+        raise StorageError(
+            f"cannot copy {source} to {target}: {error}",
+            remedy="check the space and the rights there",
+        ) from error
 
 
 def create(path: Path, *, network: bool) -> None:

@@ -10,6 +10,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
+from batchpilot.durations import duration
 from batchpilot_broker.paths import RegistryPaths
 
 from .database import Database, Transaction
@@ -56,6 +57,13 @@ def read_failures(paths: RegistryPaths) -> list[LaunchFailure]:
             return launch_failures(tx)
     finally:
         database.close()
+
+
+def failing(failure: LaunchFailure, now: float) -> str:
+    """Return that agents fail to start, and the last words of the last one."""
+    times = "" if failure.failures == 1 else f" {failure.failures} times in a row"
+    when = f", {'last ' if failure.failures > 1 else ''}{duration(now - failure.time)} ago"
+    return f"agents of pool {failure.pool} failed to start{times}{when}: {failure.last_word}"
 
 
 def note_failure(tx: Transaction, failure: LaunchFailure) -> None:

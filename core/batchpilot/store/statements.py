@@ -1,7 +1,7 @@
 """SQL by name: `sql("read_page")` returns the statement below `-- name: read_page`.
 
-The statements stand in `sql/queries.sql` (what changes the registry, and what that needs) and
-`sql/reading.sql` (what only queries need).
+The statements stand in `sql/queries.sql` (what changes the registry, and what that needs),
+`sql/reading.sql` (what only queries need) and `sql/sweeping.sql` (what only a sweep needs).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from importlib.resources import files
 @cache
 def _statements() -> dict[str, str]:
     folder = files(__package__) / "sql"
-    text = "".join((folder / name).read_text() for name in ("queries.sql", "reading.sql"))
+    names = ("queries.sql", "reading.sql", "sweeping.sql")
+    text = "\n".join((folder / name).read_text() for name in names)
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 

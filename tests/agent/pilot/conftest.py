@@ -7,7 +7,6 @@ import secrets
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import cloudpickle
 import msgpack
 import pytest
+from tests.conftest import wait_until
 
 from batchpilot_agent.launch import launch_local
 from batchpilot_agent.manifest import Manifest, python_minor
@@ -38,13 +38,6 @@ from batchpilot_broker.nouns import (
 )
 from batchpilot_broker.paths import RegistryPaths
 from batchpilot_broker.server import start_server, stop_server
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.002)
 
 
 class Row(NamedTuple):

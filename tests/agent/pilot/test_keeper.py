@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import wait_until
 
 from batchpilot_agent.launch import clean_environment
-
-from .conftest import wait_until
 
 
 MARKERS = {"BATCHPILOT_INSTANCE": f"test{os.getpid()}", "BATCHPILOT_AGENT": "a1"}

@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import msgpack
+from tests.conftest import wait_until
 
 from batchpilot_broker.frames import ENDED, Kind
 from batchpilot_broker.nouns import Isolation, Outcome, Reason, ResourceClass
 
-from .conftest import Bench, wait_until
+from .conftest import Bench
 
 
 class Marks:

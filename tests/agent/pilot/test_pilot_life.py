@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.conftest import wait_until
 
 from batchpilot_agent.launch import clean_environment
 from batchpilot_agent.settings import Exit
@@ -20,7 +21,7 @@ from batchpilot_broker.connect import connect
 from batchpilot_broker.generation import settle_generation, wipe
 from batchpilot_broker.nouns import Outcome, ResourceClass
 
-from .conftest import Bench, wait_until
+from .conftest import Bench
 
 
 def test_it_registers_says_hello_and_is_known(bench: Bench) -> None:

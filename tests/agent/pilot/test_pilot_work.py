@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.conftest import wait_until
 
 from batchpilot_agent.handles import status_text
 from batchpilot_agent.line import Line
 from batchpilot_agent.processes import marked, process_table, tree_of
 from batchpilot_agent.work import Work, as_ranges, cut
 
-from .conftest import wait_until
 from .memorybroker import chunk_of
 from .stage import Stage
 

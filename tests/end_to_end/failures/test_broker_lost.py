@@ -57,7 +57,9 @@ def test_jobs_that_run_go_on_and_queued_ones_are_fed_again(
     until(lambda: any(attempt > 1 for attempt in numbers(registry, "attempt")), WITHIN)
     fed_again = time.monotonic() - moment
     until(lambda: registry.get_status().done > done + 300, WITHIN)
-    tell(f"fed again after {fed_again:.2f} s, 300 jobs done after {time.monotonic() - moment:.2f} s")
+    tell(
+        f"fed again after {fed_again:.2f} s, 300 jobs done after {time.monotonic() - moment:.2f} s"
+    )
     for job in range(1, GATED + 1):
         (gates / f"open-{job}-1").touch()
 

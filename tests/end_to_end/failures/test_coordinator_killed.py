@@ -87,6 +87,7 @@ def _stream_id(text: str) -> tuple[int, int]:
 def caught(registry: bp.Registry, window: Callable[[bp.Registry], bool]) -> bool:
     """Stop the coordinator right behind its next commit; let it go on where no window is open."""
     pid, version = coordinator_pid(registry), registry.database.data_version()
+    assert pid
     deadline = time.monotonic() + WITHIN
     while registry.database.data_version() == version:  # a window is a tenth of a millisecond
         assert time.monotonic() < deadline

@@ -25,9 +25,10 @@ from batchpilot_broker.access import Access, read_access
 from batchpilot_broker.connect import connect
 from batchpilot_broker.files import read_json
 from batchpilot_broker.frames import Kind
+from batchpilot_broker.host import process_start
 from batchpilot_broker.nouns import Outcome
 
-from ...conftest import Until
+from ...conftest import Until, wait_until
 
 
 if TYPE_CHECKING:
@@ -63,10 +64,13 @@ def broker_of(registry: bp.Registry) -> Iterator[Redis]:
 
 
 def kill(*pids: int) -> float:
-    """End processes as `kill -9` does, and return when."""
+    """End processes as `kill -9` does, and return when; they are dead then."""
+    assert all(pids)
+    moment = time.monotonic()
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    return time.monotonic()
+    wait_until(lambda: not any(map(process_start, pids)))
+    return moment
 
 
 def written(registry: bp.Registry) -> Rows:

@@ -25,6 +25,5 @@ def machine() -> str:
 def show(what: str, values: Sequence[float], unit: str, goal: str) -> None:
     """Print median, least and most of several runs."""
     middle = statistics.median(values)
-    print(
-        f"{what}: median {middle:,.4g} {unit} (of {len(values)}: {min(values):,.4g} to {max(values):,.4g}); goal {goal}"
-    )
+    spread = f"of {len(values)}: {min(values):,.4g} to {max(values):,.4g}"
+    print(f"{what}: median {middle:,.4g} {unit} ({spread}); goal {goal}")

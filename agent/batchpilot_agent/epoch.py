@@ -17,6 +17,7 @@ from typing import Any
 
 from .dependencies import overrule, provide
 from .errors import EpochError, ImportFailed
+from .failures import Failure, describe
 from .finder import EpochFinder
 from .job import Job
 from .manifest import Manifest, StoredModule, python_minor
@@ -70,6 +71,12 @@ def load_epoch(store: ObjectStore, epoch: str) -> LoadedEpoch:
     loaded = _load(manifest, function, more_args)
     overrule(loaded.function, exports)
     return loaded
+
+
+def failure_of(error: EpochError) -> Failure:
+    """Return what jobs are told whose code cannot be loaded: the user's own error, if it is one."""
+    cause = error.__cause__ if isinstance(error, ImportFailed) else None
+    return describe(cause or error)
 
 
 def make_call(

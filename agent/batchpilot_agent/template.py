@@ -37,9 +37,8 @@ import msgpack
 
 from batchpilot_broker.paths import RegistryPaths
 
-from .epoch import LoadedEpoch, load_epoch
-from .errors import EpochError, ImportFailed
-from .failures import describe
+from .epoch import LoadedEpoch, failure_of, load_epoch
+from .errors import EpochError
 from .objects import ObjectStore
 from .prctl import die_with_parent
 from .seeds import Seeder
@@ -187,8 +186,7 @@ def _loaded(epoch: LoadedEpoch) -> LoadedEpoch:
 
 
 def _failed(error: EpochError) -> bytes:
-    cause = error.__cause__ if isinstance(error, ImportFailed) else None
-    message: bytes = msgpack.packb(["failed", *describe(cause or error)])
+    message: bytes = msgpack.packb(["failed", *failure_of(error)])
     return message
 
 

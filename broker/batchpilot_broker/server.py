@@ -43,7 +43,14 @@ from .paths import RegistryPaths
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = ["ServerBinary", "discard_broker", "ensure_server", "find_server", "start_server", "stop_server"]
+__all__ = [
+    "ServerBinary",
+    "discard_broker",
+    "ensure_server",
+    "find_server",
+    "start_server",
+    "stop_server",
+]
 
 
 def ensure_server(paths: RegistryPaths, instance: str, url: str | None = None) -> Access:

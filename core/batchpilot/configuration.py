@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,9 @@ NAME = "batchpilot.toml"
 
 ConfFile = str | os.PathLike[str] | Literal[False] | None
 """A file; None to search for one; False for none."""
+
+Names = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+"""One name, or several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,7 @@ def configuration(conf_file: ConfFile = None) -> Configuration:
     return Configuration() if path is None else _read(path)
 
 
-def checked_names(value: Any, what: str) -> tuple[str, ...]:
+def checked_names(value: Names | None, what: str) -> tuple[str, ...]:
     """Return one name or several as a tuple.
 
     Raises:

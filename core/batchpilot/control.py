@@ -24,8 +24,8 @@ from batchpilot_broker.host import boot_id, host_name, is_alive, process_start
 from batchpilot_broker.paths import RegistryPaths
 
 from .errors import BatchpilotError, BrokerError, BrokerUnavailable, CoordinatorFailed
-from .store.agents import live_agents
 from .notices import warn
+from .store.agents import live_agents
 from .store.database import Database
 from .store.owner import read_owner
 

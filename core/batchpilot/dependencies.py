@@ -18,10 +18,33 @@ from typing import Any
 
 from batchpilot_agent.dependencies import defined, new_namespace, run_source
 from batchpilot_agent.manifest import Dependencies, StoredExport, StoredSource
-from batchpilot_agent.objects import ObjectStore
+from batchpilot_agent.objects import ObjectStore, content_hash
 
 from .errors import DefinitionError
 from .notices import warn
+
+
+class UnwrittenObjects(ObjectStore):
+    """Keep what is put to a registry's objects in memory: for looking at what they would do."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._held: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> str:
+        """Hold bytes and return their hash."""
+        name = content_hash(data)
+        self._held[name] = data
+        return name
+
+    def get(self, name: str) -> bytes:
+        """Return the bytes of an object, held or stored."""
+        held = self._held.get(name)
+        return super().get(name) if held is None else held
+
+    def has(self, name: str) -> bool:
+        """Tell whether an object is held or stored."""
+        return name in self._held or super().has(name)
 
 
 def store_dependencies(

@@ -119,17 +119,23 @@ def _not_submitted(registry: Registry, facts: _Facts) -> Reason:
 def _queued(facts: _Facts, now: float) -> Reason:
     position = facts.position or Position()
     since = f"submitted {duration(now - facts.submitted)} ago"
-    jobs = "1 job" if position.ahead == 1 else f"{position.ahead} jobs"
     if not position.placed:
         return Reason(cause=Cause.QUEUED, text=f"{since}, and in no chunk yet")
     if not position.agent:
-        return Reason(cause=Cause.QUEUED, text=f"{since}, queued behind {jobs} of its class")
+        return Reason(cause=Cause.QUEUED, text=f"{since}, {_behind(position, 'of its class')}")
     begun = position.begun
     chunk = "not begun" if begun is None else f"begun {duration(now - begun)} ago"
     return Reason(
         cause=Cause.CLAIMED,
-        text=f"{since}, claimed by agent {position.agent} in a chunk {chunk}, behind {jobs} there",
+        text=f"{since}, claimed by agent {position.agent} in a chunk {chunk}, "
+        f"{_behind(position, 'there')}",
     )
+
+
+def _behind(position: Position, where: str) -> str:
+    if not position.ahead:
+        return f"next {where}"
+    return f"behind {'1 job' if position.ahead == 1 else f'{position.ahead} jobs'} {where}"
 
 
 def _agent(facts: _Facts) -> str:
@@ -142,7 +148,7 @@ def _running(registry: Registry, facts: _Facts, now: float) -> Reason:
     agent, started, _ = facts.running
     return Reason(
         cause=Cause.RUNNING,
-        text=f"it runs at agent {agent} since {duration(now - started)}, attempt {facts.attempt}",
+        text=f"it runs at agent {agent} for {duration(now - started)}, attempt {facts.attempt}",
         remedy=f"batchpilot log {registry.file_dir} {facts.job} -f",
     )
 

@@ -23,10 +23,6 @@ from .store.launches import LaunchFailure, failing, launch_failures
 from .store.owner import Owner, read_owner
 
 
-SILENT_AFTER = 30.0
-"""Seconds after which a coordinator on another host counts as silent."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
     """Hold who could run the jobs of a class."""
@@ -109,13 +105,11 @@ def _no_coordinator(registry: RegistryBase, now: float) -> Iterator[Reason]:
 
 def silence_of(owner: Owner, now: float) -> str:
     """Return what shows that no coordinator is at work, "" where one is."""
-    if owner.coordinator_alive:
+    if owner.coordinator_alive or owner.beats_elsewhere(now):
         return ""
     beat = f"; its last beat was {duration(now - owner.heartbeat)} ago" if owner.heartbeat else ""
     if owner.here:
         return f"the coordinator is not running{beat}"
-    if owner.pid and now - owner.heartbeat < SILENT_AFTER:
-        return ""
     return f"the coordinator on {owner.host} is not heard of{beat}"
 
 

@@ -25,14 +25,18 @@ import msgpack
 import numpy as np
 
 from batchpilot_agent.capture import Capture, Spool
-from batchpilot_agent.epoch import load_epoch
+from batchpilot_agent.dependencies import kept_builtins
+from batchpilot_agent.epoch import failure_of, load_epoch
+from batchpilot_agent.errors import EpochError
 from batchpilot_agent.execution import Execution, Order
 from batchpilot_agent.finder import EpochFinder
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_agent.seeds import kept_generators
 from batchpilot_agent.segments import SegmentWriter, create_segment
+from batchpilot_agent.threads import limited_threads
 from batchpilot_agent.values import ValueReader
-from batchpilot_broker.nouns import Isolation
+from batchpilot_broker.frames import NO_PART, pack_row
+from batchpilot_broker.nouns import Isolation, Outcome, Reason
 from batchpilot_broker.paths import RegistryPaths
 
 from .errors import SubmissionError
@@ -203,10 +207,16 @@ def _inside(assignment: Assignment) -> Iterator[Run]:
     store = ObjectStore(paths.objects)
     with ExitStack() as stack:
         stack.enter_context(_kept_process())
+        stack.enter_context(kept_builtins())
         seeder = stack.enter_context(kept_generators())
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="batchpilot-"))
-        epoch = load_epoch(store, assignment.epoch)
         results = stack.enter_context(closing(SegmentWriter(paths.results(assignment.agent))))
+        try:
+            epoch = load_epoch(store, assignment.epoch)
+        except EpochError as error:
+            yield _refusal(assignment, results, error)
+            return
+        stack.enter_context(limited_threads(*assignment.threads))
         logs = stack.enter_context(closing(SegmentWriter(paths.job_logs(assignment.agent))))
         capture = Capture(Spool(Path(scratch) / "spool"), logs)
         stack.callback(capture.release)
@@ -225,6 +235,18 @@ def _inside(assignment: Assignment) -> Iterator[Run]:
             execution.run(assignment.order(job, pars), 0, time.time())
 
         yield run
+
+
+def _refusal(assignment: Assignment, results: SegmentWriter, error: EpochError) -> Run:
+    """Return what makes the error of the code each job's own, as an agent does."""
+    body = failure_of(error).to_body()
+
+    def run(job: int, _: bytes) -> None:
+        now = time.time()
+        facts = (job, assignment.attempt, Outcome.ERROR, Reason.TEMPLATE)
+        results.write(pack_row((*facts, 0, 0, now, now, NO_PART, 0.0), body))
+
+    return run
 
 
 @contextmanager

@@ -8,6 +8,7 @@ above the highest attempt ever seen.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,11 @@ def repair(paths: RegistryPaths) -> Repaired:
         raise AlreadyOwned(
             f"the coordinator of {paths.root} is running as process {owner.pid}",
             remedy="stop it first with `batchpilot coordinator stop`",
+        )
+    if owner.beats_elsewhere(time.time()):
+        raise AlreadyOwned(
+            f"the coordinator of {paths.root} is running on {owner.host}",
+            remedy="stop it there first with `batchpilot coordinator stop`",
         )
     source = next(_valid(_candidates(paths, owner.database)), None)
     if source is None:

@@ -13,7 +13,7 @@ from .errors import DefinitionError
 
 
 _SCALARS = (str, bytes, bytearray, dict, set, frozenset, type(None))
-_PANDAS = ("Series", "Index", "JobIds")
+_ARRAYS = ("Series", "Index", "ExtensionArray", "JobIds")
 RESERVED = ("fun", "args", "more_args", "tags", "job")
 """Names that mean something else as keywords of `batch_map`: such vectors go by `args=`."""
 
@@ -31,7 +31,7 @@ def as_vector(value: Any) -> list[Any]:
         return _elements(value)
     if isinstance(value, list | tuple | range | Iterator):
         return list(value)
-    if any(kind.__name__ in _PANDAS for kind in type(value).__mro__):
+    if any(kind.__name__ in _ARRAYS for kind in type(value).__mro__):
         return _elements(np.asarray(value))
     return [value]
 
@@ -45,7 +45,8 @@ def grid(**vectors: Any) -> dict[str, list[Any]]:
     """
     columns = {name: as_vector(value) for name, value in vectors.items()}
     total = prod(map(len, columns.values()))
-    crossed, inner = {}, total
+    crossed: dict[str, list[Any]] = {}
+    inner = total
     for name, column in columns.items():
         if not total:
             crossed[name] = []

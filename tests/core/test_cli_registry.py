@@ -76,8 +76,8 @@ def document(call: Call) -> Callable[..., dict[str, Any]]:
 
 def test_docs_have_a_schema_for_every_read_command() -> None:
     assert set(SCHEMAS) == {
-        *("status", "jobs", "errors", "log", "results"),
-        *("agents list", "coordinator status", "broker status"),
+        *("status", "jobs", "jobs --code", "errors", "log", "grep", "why", "results"),
+        *("agents list", "coordinator status", "broker status", "doctor"),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from batchpilot.errors import AlreadyOwned
@@ -9,7 +11,7 @@ from batchpilot.repair import Repaired
 from batchpilot.repair import repair as repair_registry
 from batchpilot.store.adoption import Place, place_of
 from batchpilot.store.adoption import adopt as adopt_registry
-from batchpilot.store.owner import read_owner
+from batchpilot.store.owner import SILENT_AFTER, Owner, read_owner
 from batchpilot_broker.paths import RegistryPaths
 
 from .lazy import Command
@@ -40,7 +42,7 @@ def _tell(paths: RegistryPaths, before: str, done: Repaired) -> None:
         click.echo(f"  -> batchpilot submit {paths.root} @not-submitted")
     if done.gaps:
         click.echo(f"Not restored: {done.gaps} damaged stretches of segments.")
-        click.echo("  -> what was in them runs again, or is submitted again")
+        click.echo("  -> submit those jobs again whose results cannot be read")
     if not (done.unknown or done.gaps):
         click.echo("Nothing was found that could not be restored.")
     click.echo(f"To go on: batchpilot wait {paths.root}", err=True)
@@ -60,14 +62,23 @@ def adopt(directory: str) -> None:
     """
     paths = paths_of(directory)
     owner = read_owner(paths)
-    if owner.coordinator_alive and place_of(paths) is Place.ITSELF:
-        raise AlreadyOwned(
-            f"{paths.root} is no copy: its coordinator is running as process {owner.pid}",
-            remedy="stop it first with `batchpilot coordinator stop`",
-        )
+    _refuse_where_it_runs(paths, owner)
     taken = adopt_registry(paths)
     click.echo(f"{paths.root} is a registry of its own now, owned by {read_owner(paths).host}.")
     if taken:
         jobs = counted(taken)
         click.echo(f"{jobs} handed out in the original: not submitted here.")
         click.echo(f"  -> batchpilot submit {paths.root} @not-submitted")
+
+
+def _refuse_where_it_runs(paths: RegistryPaths, owner: Owner) -> None:
+    if owner.coordinator_alive and place_of(paths) is Place.ITSELF:
+        raise AlreadyOwned(
+            f"{paths.root} is no copy: its coordinator is running as process {owner.pid}",
+            remedy="stop it first with `batchpilot coordinator stop`",
+        )
+    if owner.beats_elsewhere(time.time()):
+        raise AlreadyOwned(
+            f"the coordinator on {owner.host} has just given a sign of life in {paths.root}",
+            remedy=f"stop it there; if this is a copy, try again in {SILENT_AFTER:.0f} s",
+        )

@@ -21,6 +21,7 @@ from batchpilot_broker.nouns import Chunk, Isolation, ResourceClass
 
 from .desk import Desk
 from .happenings import ChunksFed
+from .limiter import Limiter
 from .sizing import LONG_JOB, Sizer
 
 
@@ -48,6 +49,8 @@ class Feeder:
         self._classes: dict[str, ResourceClass] = {}
         self._submissions: dict[int, tuple[str, dict[str, object]]] = {}
         self._bytes_a_job: dict[str, float] = {}
+        self._limiter = Limiter(desk)
+        self._allowed = 0.0
         self.hungry = False
         self.outstanding = 0.0
 
@@ -65,7 +68,8 @@ class Feeder:
         self.outstanding = sum(
             jobs * (self._sizer.expected(name) or 0.0) for name, (_, jobs) in queued.items()
         )
-        if not waiting:
+        self._allowed = self._limiter.room()
+        if not waiting or not self._allowed:
             return 0
         depths = self._desk.broker.depths(waiting)
         fed = 0
@@ -80,6 +84,8 @@ class Feeder:
         self._announce(class_id)
         with self._desk.db.write() as tx:
             chunks, again = self._cut(tx, class_id, room, now)
+        self._allowed -= len(chunks)
+        self.hungry = self.hungry and self._allowed > 0
         if chunks:
             size = self._desk.broker.feed(chunks, again=again)
             jobs = sum(chunk.size for chunk in chunks)
@@ -126,7 +132,7 @@ class Feeder:
         remaining = int(tx.execute("span_left", class_id).fetchone()[0])
         chunks: list[Chunk] = []
         jobs = again = 0
-        while jobs < JOBS_A_TICK:
+        while jobs < JOBS_A_TICK and len(chunks) < self._allowed:
             size = self._sizer.size(class_id, remaining - jobs, slots)
             full = len(chunks) >= room
             taken = self._take_again(tx, class_id, size, full=full)

@@ -6,13 +6,14 @@ All of it is kept in the registry and holds for what is submitted from then on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from batchpilot.configuration import checked_limit, checked_names
+from batchpilot.configuration import Names, checked_limit, checked_names
 from batchpilot.dependencies import store_dependencies
 from batchpilot.resources import check_resources
 from batchpilot_agent.manifest import Dependencies
+from batchpilot_agent.objects import ObjectStore
 
 from .base import RegistryBase
 
@@ -26,7 +27,7 @@ class Configuring(RegistryBase):
         return list(self._setting("packages", []))
 
     @packages.setter
-    def packages(self, value: str | Iterable[str]) -> None:
+    def packages(self, value: Names) -> None:
         self._set("packages", checked_names(value, "packages"))
 
     @property
@@ -38,7 +39,7 @@ class Configuring(RegistryBase):
         return list(self._setting("source", []))
 
     @source.setter
-    def source(self, value: str | Iterable[str]) -> None:
+    def source(self, value: Names) -> None:
         self._set("source", checked_names(value, "source"))
 
     @property
@@ -65,10 +66,10 @@ class Configuring(RegistryBase):
     def max_concurrent_jobs(self, value: int | None) -> None:
         self._set("max_concurrent_jobs", checked_limit(value))
 
-    def _dependencies(self) -> Dependencies:
+    def _dependencies(self, objects: ObjectStore | None = None) -> Dependencies:
         """Store what this registry's functions depend on, as it is now."""
         return store_dependencies(
-            self.objects,
+            objects or self.objects,
             packages=self.packages,
             source=self.source,
             exports=self._setting("exports", {}),

@@ -6,7 +6,6 @@ What is done, failed or submitted stays as it is: a sweep never touches a result
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,12 +14,13 @@ import msgpack
 import numpy as np
 
 from batchpilot import control
-from batchpilot.errors import RegistryError, StorageError, SubmissionError
+from batchpilot.errors import RegistryError, SubmissionError
 from batchpilot.store.adoption import make_another
 from batchpilot.store.database import Transaction
 from batchpilot.store.locks import locked
 from batchpilot.store.owner import read_owner
 from batchpilot.store.pages import LIVE_STATES, State, read_column
+from batchpilot.store.tidying import empty, remove
 
 from .submitting import Submitting
 
@@ -83,8 +83,8 @@ class Sweeping(Submitting):
         self.instance = read_owner(self.paths).instance
         self.__dict__.pop("_nudger", None)
         for directory in (self.paths.segments, self.paths.allocations, self.paths.logs):
-            _empty(directory)
-        _remove(self.paths.external)
+            empty(directory)
+        remove(self.paths.external)
         with self._changing() as tx:
             for table in _CLEARED:
                 tx.db.execute(f"DELETE FROM {table}")  # noqa: S608 - a table of ours
@@ -92,7 +92,7 @@ class Sweeping(Submitting):
                 tx.set_meta(key, None)
             tx.set_meta("last_job", 0)
             tx.set_meta("stream", "0")
-        _empty(self.paths.backup)
+        empty(self.paths.backup)
         self._db.back_up(time.time_ns())
         self.sweep()
 
@@ -118,7 +118,7 @@ class Sweeping(Submitting):
             self._refuse_busy(tx)
         self._end_daemons()
         self.close()
-        _remove(self.paths.root.resolve())
+        remove(self.paths.root.resolve())
         self.paths.root.unlink(missing_ok=True)  # a link to it
         return self.paths.root
 
@@ -154,17 +154,15 @@ class Sweeping(Submitting):
             return
         unsubmitted = set(ids.tolist())
         for path in self.paths.external.iterdir():
-            if path.name.isdecimal() and (
-                int(path.name) in unsubmitted or int(path.name) > beyond
-            ):
-                _remove(path)
+            if path.name.isdecimal() and (int(path.name) in unsubmitted or int(path.name) > beyond):
+                remove(path)
 
     def _drop_agents(self, ended: Mapping[str, str], live: Mapping[str, str]) -> None:
         """Remove the logs of agents that have left, and allocations all whose agents have."""
         for agent in ended:
-            _remove(self.paths.agent_log(agent))
+            remove(self.paths.agent_log(agent))
         for allocation in {*ended.values()} - {*live.values(), ""}:
-            _remove(self.paths.allocations / allocation)
+            remove(self.paths.allocations / allocation)
 
 
 def _forget_unused(tx: Transaction) -> None:
@@ -175,9 +173,9 @@ def _forget_unused(tx: Transaction) -> None:
     for (number,) in tx.all("submissions"):
         if number not in used:
             tx.execute("drop_submission", number)
-    states = read_column(tx.db, "state")
-    absent = np.flatnonzero(states == State.ABSENT) + 1
-    for job in absent.tolist():
+    labelled = {row[0] for row in (*tx.all("all_tags"), *tx.all("all_names"))}
+    absent = np.flatnonzero(read_column(tx.db, "state") == State.ABSENT) + 1
+    for job in labelled.intersection(absent.tolist()):
         tx.execute("drop_tags", job)
         tx.execute("drop_name", job)
 
@@ -194,22 +192,3 @@ def _names_in(tx: Transaction, table: str) -> Iterator[str]:
             if isinstance(value, str | bytes):
                 data = value.encode() if isinstance(value, str) else value
                 yield from map(bytes.decode, _NAME.findall(data))
-
-
-def _empty(directory: Path) -> None:
-    for path in directory.iterdir():
-        _remove(path)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a directory with all in it; what a link leads to stays."""
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"cannot remove {error.filename or path}: {error.strerror}",
-            remedy="check the rights there, then try again",
-        ) from error

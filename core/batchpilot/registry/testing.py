@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from batchpilot.dependencies import UnwrittenObjects
 from batchpilot.trial import call_here, call_outside, threads_of
 
 from .nouns import make_job
@@ -39,5 +40,6 @@ class Testing(Submitting, Selecting):
             job, values = make_job(tx, self, self._one(tx, id))
         if external:
             return call_outside(self.paths, job.id, threads_of(job))
-        code = (self._definition(), self._dependencies())
-        return call_here(code, self.objects, self.work_dir, job, values)
+        objects = UnwrittenObjects(self.paths.objects)
+        code = (self._definition(), self._dependencies(objects))
+        return call_here(code, objects, self.work_dir, job, values)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
-from batchpilot.configuration import ConfFile, checked_names, configuration
+from batchpilot.configuration import ConfFile, Names, checked_names, configuration
 from batchpilot.dependencies import try_dependencies
 from batchpilot.errors import DefinitionError
 from batchpilot.notices import warn
@@ -61,13 +60,13 @@ class Registry(
         )
 
 
-def make_registry(
+def make_registry(  # noqa: PLR0913 - all that can be said of a study at its beginning
     file_dir: str | os.PathLike[str] | None = "registry",
     *,
     seed: int | None = None,
     work_dir: str | os.PathLike[str] | None = None,
-    packages: str | Iterable[str] = (),
-    source: str | Iterable[str] = (),
+    packages: Names = (),
+    source: Names = (),
     conf_file: ConfFile = None,
 ) -> Registry:
     """Make a registry.
@@ -166,9 +165,7 @@ def open_registry(
 
 
 def _try_dependencies(registry: Registry) -> None:
-    try_dependencies(
-        packages=registry.packages, source=registry.source, work_dir=registry.work_dir
-    )
+    try_dependencies(packages=registry.packages, source=registry.source, work_dir=registry.work_dir)
 
 
 def _check_seed(seed: object) -> None:

@@ -12,6 +12,7 @@ from batchpilot.ids import JobIds, coerce_ids
 from batchpilot.store.changing import revoke
 from batchpilot.store.owner import read_owner
 from batchpilot.store.pages import LIVE_STATES, State, read_column
+from batchpilot.store.tidying import remove_external
 from batchpilot.store.tombstones import entomb
 
 from .submitting import Submitting
@@ -51,7 +52,7 @@ class Withdrawing(Submitting):
         return JobIds(killed)
 
     def reset_jobs(self, ids: Any) -> JobIds:
-        """Forget what became of jobs: they are as if never submitted.
+        """Forget what became of jobs, their external directories too: as if never submitted.
 
         Args:
             ids: Jobs; none of them may be on the system.
@@ -74,6 +75,7 @@ class Withdrawing(Submitting):
             reset = chosen[states[chosen - 1] != State.DEFINED]
             revoke(tx, reset)
         entomb(self._db)
+        remove_external(self.paths, reset.tolist())
         return JobIds(chosen)
 
     def _wait_for_cancels(self) -> None:

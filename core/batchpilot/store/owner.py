@@ -22,6 +22,11 @@ from batchpilot_broker.paths import RegistryPaths
 from .database import Database
 
 
+SILENT_AFTER = 75.0
+"""Seconds after which an owner on another host counts as silent: two beats, and the time that a
+network file system may take to show them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
     """Hold what `owner.json` says.
@@ -63,6 +68,10 @@ class Owner:
     def coordinator_alive(self) -> bool:
         """Tell whether the coordinator's process lives; known only on its own host."""
         return self.here and self.boot == boot_id() and is_alive(self.pid, self.pid_start)
+
+    def beats_elsewhere(self, now: float) -> bool:
+        """Tell whether a coordinator on another host has given a sign of life of late."""
+        return not self.here and bool(self.pid) and now - self.heartbeat < SILENT_AFTER
 
 
 def read_owner(paths: RegistryPaths) -> Owner:

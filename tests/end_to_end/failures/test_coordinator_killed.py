@@ -108,7 +108,7 @@ def kill_both(registry: bp.Registry) -> float:
 def test_killed_between_commit_and_trim_nothing_is_applied_twice(
     make_study: MakeStudy, until: Until, tell: Tell
 ) -> None:
-    registry = begin(make_study, until, 0.003)
+    registry = begin(make_study, until, 0.0015)
     recoveries = []
     for _ in range(3):
         until(lambda: caught(registry, applied_but_not_trimmed))

@@ -8,7 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 import batchpilot as bp
+from batchpilot.store.pages import State, read_column
 from batchpilot_broker.keys import Keys
 
 from ...conftest import Until
@@ -18,7 +21,7 @@ from .conftest import Tell
 from .tools import assert_each_done_once, broker_of, rq_url
 
 
-JOBS = 40
+JOBS = 80
 AUDIT = 30.0
 
 
@@ -34,12 +37,20 @@ def rq(registry: bp.Registry, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def queues(registry: bp.Registry) -> dict[str, int]:
-    """Return the registry's RQ queues with the number of chunks in each."""
+def queued(registry: bp.Registry) -> dict[str, list[int]]:
+    """Return the registry's RQ queues with the chunks in each."""
+    keys = Keys(registry.instance)
     with registry.database.read() as tx:
-        names = [Keys(registry.instance).queue(row[0]) for row in tx.all("all_classes")]
+        names = [row[0] for row in tx.all("all_classes")]
     with broker_of(registry) as client:
-        return {name: client.llen(f"rq:queue:{name}") for name in names}
+        return {
+            keys.queue(name): [
+                number
+                for job in client.lrange(keys.queue_list(name), 0, -1)
+                if (number := keys.chunk(job)) is not None
+            ]
+            for name in names
+        }
 
 
 def test_what_strangers_take_from_our_queues_is_fed_again_by_the_audit(
@@ -49,27 +60,39 @@ def test_what_strangers_take_from_our_queues_is_fed_again_by_the_audit(
     registry.batch_map(
         work.gated_or_brief, i=range(1, JOBS + 1), more_args={"first": 1, "gates": str(gates)}
     )
-    registry.submit_jobs(range(1, 21))
+    for ids, resources in ((range(2, 12), {}), (range(12, 22), {"walltime": 60})):
+        registry.submit_jobs(ids, resources)
+        assert registry.wait_for_jobs(ids, timeout=60, progress=False)
+    registry.submit_jobs(1)
     until((gates / "began-1-1").exists)
-    registry.submit_jobs(range(21, JOBS + 1), {"walltime": 60})
-    until(lambda: len(queues(registry)) == 2 and all(queues(registry).values()))
-    emptied, worked = queues(registry)
+    registry.submit_jobs(range(22, 50))
+    registry.submit_jobs(range(50, JOBS + 1), {"walltime": 60})
+    until(lambda: registry.find_submitted() == registry.find_started() | fed_ahead(registry))
+    (emptied, first), (worked, second) = queued(registry).items()
+    assert first
+    assert second
 
     empty = rq(registry, "empty", emptied)
     worker = rq(registry, "worker", "--burst", worked)
+    moment = time.monotonic()
     with broker_of(registry) as client:
         client.rpush(f"rq:queue:{emptied}", "somebody-elses-job")
-    moment = time.monotonic()
 
     assert empty.returncode == 0, empty.stderr
     assert "DeserializationError" in worker.stdout + worker.stderr
-    assert not list(gates.glob("open-*"))
-    until(lambda: queues(registry)[emptied] > 1 and queues(registry)[worked] > 0, AUDIT + 10)
+    until(lambda: all(queued(registry).values()), AUDIT + 10)
     tell(f"fed again after {time.monotonic() - moment:.1f} s, audits are {AUDIT:.0f} s apart")
     (gates / "open-1-1").touch()
     assert registry.wait_for_jobs(timeout=60, progress=False), registry.get_status()
     assert_each_done_once(registry, JOBS)
-    assert numbers(registry, "attempt")[0] == 1
+    assert numbers(registry, "attempt")[:21] == [1] * 21
     assert max(numbers(registry, "charged")) == 0
     with broker_of(registry) as client:
         assert int(client.get(Keys(registry.instance).foreign) or 0) == 1
+
+
+def fed_ahead(registry: bp.Registry) -> bp.JobIds:
+    """Return the jobs that the registry has handed to the broker and that have not begun."""
+    with registry.database.read() as tx:
+        states = read_column(tx.db, "state")
+    return bp.JobIds(np.flatnonzero(states == State.FED) + 1)

@@ -1,0 +1,45 @@
+"""Commands called in this process, and their documents, checked against docs/cli.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from tests.core.test_cli_registry import SCHEMAS
+
+from batchpilot.cli import main
+
+
+Call = Callable[..., tuple[int, str, str]]
+Document = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str]) -> Call:
+    """Give a function that runs a command and returns exit code, stdout and stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def document(call: Call) -> Document:
+    """Give a function that returns what a command writes with --json, as its schema has it."""
+
+    def read(name: str, *words: object, code: int = 0) -> dict[str, Any]:
+        ended, out, err = call(*words, "--json")
+        assert (ended, err) == (code, "")
+        found: dict[str, Any] = json.loads(out)
+        Draft202012Validator.check_schema(SCHEMAS[name])
+        Draft202012Validator(SCHEMAS[name]).validate(found)
+        assert set(found) == set(SCHEMAS[name]["properties"])
+        return found
+
+    return read

@@ -34,7 +34,7 @@ check: $(DEVELOPS) ## Lint, format, types, architecture, dependencies, spelling
 	$(BIN)/deptry core agent broker
 	$(BIN)/codespell
 
-bench: $(RUNS) ## Run the benchmarks, one after another
+bench: $(DEVELOPS) ## Run the benchmarks, one after another
 	@set -e; for program in benchmarks/*.py; do \
 		echo "== $$program"; $(BIN)/python "$$program" $(ARGS); \
 	done

@@ -7,6 +7,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 import pytest
+from hypothesis import settings
+
+
+settings.register_profile("here", deadline=None)  # what is slow on a busy machine is not wrong
+settings.load_profile("here")
 
 
 class Until(Protocol):

@@ -79,10 +79,10 @@ class Slot:
             if message is None or message[0] == "quit":
                 return
             order = Order.from_message(message)
-            begun = time.time()
+            begun = time.monotonic()
             ran, why = self._work(order)
             self._words.idle()
-            self._channel.send(["end", order.serial, ran, time.time() - begun, why])
+            self._channel.send(["end", order.serial, ran, time.monotonic() - begun, why])
 
     def _work(self, order: Order) -> tuple[int, str]:
         """Run the jobs of an order; return how many were run, and why it ended."""

@@ -33,6 +33,7 @@ class Access:
         pid_start: Its start time in clock ticks, against reused pids.
         log: Its log file, "" where unknown.
         external: Whether the user named it; such a broker is never started or ended.
+        ca: File of the certificates that a `rediss://` broker is trusted by, "" for the system's.
     """
 
     urls: tuple[str, ...]
@@ -45,6 +46,7 @@ class Access:
     pid_start: int = 0
     log: str = ""
     external: bool = False
+    ca: str = ""
 
 
 def access_from(record: Mapping[str, Any]) -> Access:

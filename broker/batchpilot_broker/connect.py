@@ -34,6 +34,11 @@ _REFUSED: _Verdict = (
     "refused the password",
     "see broker.json, or the file that BATCHPILOT_BROKER_PASSWORD_FILE names",
 )
+_UNTRUSTED: _Verdict = (
+    BrokerRefused,
+    "shows a certificate that is not trusted ({})",
+    "name the file of its CA in BATCHPILOT_BROKER_CA, and its host as the certificate has it",
+)
 _SILENT: _Verdict = (
     BrokerUnavailable,
     "does not answer ({})",
@@ -126,6 +131,8 @@ def _verdict(error: Exception) -> _Verdict:
 
     if isinstance(error, (redis.AuthenticationError, redis.AuthorizationError)):
         return _REFUSED
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return _UNTRUSTED
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
         return _SILENT
     words = str(error).split(maxsplit=1)
@@ -159,6 +166,8 @@ def _open(url: str, access: Access, timeout: float) -> Redis:
 
     over_net = {"socket_connect_timeout": timeout, "socket_keepalive": True}
     options: dict[str, Any] = {} if url.startswith("unix:") else over_net
+    if access.ca and url.startswith("rediss:"):
+        options["ssl_ca_certs"] = access.ca
     client: Redis = Redis.from_url(
         url,
         username=access.username or None,

@@ -1,4 +1,8 @@
-"""A broker that the user names: an address without secrets, and a password from a file."""
+"""A broker that the user names: an address without secrets, and a password from a file.
+
+`rediss://` brokers are believed only with a certificate that the system trusts, or one signed by
+the CA whose file BATCHPILOT_BROKER_CA names; every host that uses the broker must see that file.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,24 @@ def external_access(url: str, recorded: Access | None) -> Access:
         host=host_name(),
         boot=boot_id(),
         external=True,
+        ca=_ca(bare, recorded),
     )
+
+
+def _ca(url: str, recorded: Access | None) -> str:
+    named = os.environ.get("BATCHPILOT_BROKER_CA")
+    if named:
+        return str(_readable_ca(Path(named).expanduser().absolute()))
+    return recorded.ca if recorded and recorded.external and recorded.urls == (url,) else ""
+
+
+def _readable_ca(path: Path) -> Path:
+    if not os.access(path, os.R_OK):
+        raise BrokerRefused(
+            f"the file of the broker's CA {path} cannot be read",
+            remedy="correct BATCHPILOT_BROKER_CA",
+        )
+    return path
 
 
 def _password(url: str, recorded: Access | None) -> str:

@@ -87,7 +87,7 @@ def configuration(conf_file: ConfFile = None) -> Configuration:
     return Configuration() if path is None else _read(path)
 
 
-def checked_names(value: Names | None, what: str) -> tuple[str, ...]:
+def checked_names(value: Any, what: str) -> tuple[str, ...]:
     """Return one name or several as a tuple.
 
     Raises:
@@ -96,7 +96,7 @@ def checked_names(value: Names | None, what: str) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str | os.PathLike) else tuple(value or ())
     if not all(isinstance(name, str | os.PathLike) and str(name) for name in names):
         raise DefinitionError(f"{what}={value!r} are no names", remedy="give strings")
-    return tuple(map(os.fspath, names))
+    return tuple(str(name) for name in names)
 
 
 def checked_limit(value: Any) -> int | None:

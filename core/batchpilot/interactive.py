@@ -8,9 +8,7 @@ own.
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,11 +23,9 @@ import msgpack
 import numpy as np
 
 from batchpilot_agent.capture import Capture, Spool
-from batchpilot_agent.dependencies import kept_builtins
 from batchpilot_agent.epoch import failure_of, load_epoch
 from batchpilot_agent.errors import EpochError
 from batchpilot_agent.execution import Execution, Order
-from batchpilot_agent.finder import EpochFinder
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_agent.seeds import kept_generators
 from batchpilot_agent.segments import SegmentWriter, create_segment
@@ -40,6 +36,7 @@ from batchpilot_broker.nouns import Isolation, Outcome, Reason
 from batchpilot_broker.paths import RegistryPaths
 
 from .errors import SubmissionError
+from .keeping import interruptible, kept_process
 from .store.changing import Applied, apply_rows, revoke
 from .store.database import Database
 from .store.pages import Ids, State
@@ -125,7 +122,7 @@ def run_here(
     reader = ParsReader()
     applied = time.monotonic()
     try:
-        with _interruptible() as check, (_outside if external else _inside)(assignment) as run:
+        with interruptible() as check, (_outside if external else _inside)(assignment) as run:
             for job in ids.tolist():
                 with registry.database.read() as tx:
                     _, pars = reader.slice(tx, np.array([job]))
@@ -206,8 +203,7 @@ def _inside(assignment: Assignment) -> Iterator[Run]:
     paths = assignment.paths
     store = ObjectStore(paths.objects)
     with ExitStack() as stack:
-        stack.enter_context(_kept_process())
-        stack.enter_context(kept_builtins())
+        stack.enter_context(kept_process())
         seeder = stack.enter_context(kept_generators())
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="batchpilot-"))
         results = stack.enter_context(closing(SegmentWriter(paths.results(assignment.agent))))
@@ -250,26 +246,6 @@ def _refusal(assignment: Assignment, results: SegmentWriter, error: EpochError) 
 
 
 @contextmanager
-def _kept_process() -> Iterator[None]:
-    """Give fds 0 to 2, working directory and import path back at the end."""
-    kept = [os.dup(fd) for fd in range(3)]
-    cwd, path, finders = Path.cwd(), list(sys.path), list(sys.meta_path)
-    try:
-        yield
-    finally:
-        for fd, old in enumerate(kept):
-            os.dup2(old, fd)
-            os.close(old)
-        os.chdir(cwd)
-        sys.path[:] = path
-        sys.meta_path[:] = [
-            finder
-            for finder in sys.meta_path
-            if finder in finders or not isinstance(finder, EpochFinder)
-        ]
-
-
-@contextmanager
 def _outside(assignment: Assignment) -> Iterator[Run]:
     """Give what runs a job in a fresh process."""
     command = [sys.executable, "-P", "-m", __name__]
@@ -288,27 +264,6 @@ def _outside(assignment: Assignment) -> Iterator[Run]:
             )
 
     yield run
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], None]]:
-    """Remember an interrupt that a job has swallowed: the job is an error, and then all ends."""
-    interrupted = False
-
-    def note(*_: Any) -> None:
-        nonlocal interrupted
-        interrupted = True
-        raise KeyboardInterrupt
-
-    def check() -> None:
-        if interrupted:
-            raise KeyboardInterrupt
-
-    old = signal.signal(signal.SIGINT, note)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, old)
 
 
 def main() -> None:

@@ -68,6 +68,21 @@ def test_of_equal_priority_the_oldest_head_comes_first_by_number(bench: Bench) -
     assert [c and c.id for c in order] == [9, 10, 11, 100]
 
 
+def test_what_is_fed_again_waits_for_nothing_but_its_like(bench: Bench) -> None:
+    coordinator, agent = bench.coordinator(), bench.agent()
+    coordinator.feed([bench.chunk(1), bench.chunk(2), bench.chunk(3, bench.OTHER)])
+
+    coordinator.feed([bench.chunk(4), bench.chunk(5), bench.chunk(6)], again=2)
+    coordinator.feed([bench.chunk(7), bench.chunk(8, bench.OTHER)], again=2)
+
+    assert coordinator.queued(bench.CLASS) == [4, 5, 7, 1, 2, 6]
+    offer = [(bench.OTHER, 0), (bench.CLASS, 0)]
+    order = [agent.claim("a1", offer) for _ in range(8)]
+    assert [c and c.id for c in order] == [4, 5, 7, 8, 1, 2, 3, 6]
+    coordinator.feed([bench.chunk(9), bench.chunk(10)], again=1)
+    assert coordinator.queued(bench.CLASS) == [9, 10]
+
+
 def test_feeding_twice_is_harmless(bench: Bench) -> None:
     coordinator, agent = bench.coordinator(), bench.agent()
     coordinator.feed([bench.chunk(1), bench.chunk(2)])

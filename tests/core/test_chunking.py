@@ -18,10 +18,10 @@ from batchpilot.errors import DefinitionError
 
 
 G05 = json.loads((Path(__file__).parents[1] / "golden" / "g05_chunking.json").read_text())
-PACKED = [
-    name for name, entry in G05.items() if name.startswith("binpack_") and "x" in str(entry)
+PACKED = [name for name, entry in G05.items() if name.startswith("binpack_") and "x" in str(entry)]
+TIMED = [
+    name for name in G05 if name.startswith("lpt_") and name[4] in "abcdefg" and name[5] == "_"
 ]
-TIMED = [name for name in G05 if name.startswith("lpt_") and name[4] in "abcdefg" and name[5] == "_"]
 FIRST_TEN = list(range(1, 11))
 VECTORS = {"a": FIRST_TEN, "b": [5, 5, 4, 3, 3, 3], "e": [8, 7, 6, 5, 4], "g": [3, 1, 3, 1, 2, 2]}
 
@@ -49,7 +49,7 @@ def sizes(chunks: list[int]) -> list[int]:
         ("chunk_empty_size", 0, {"chunk_size": 2}),
     ],
 )
-def test_chunks_in_order_are_the_originals(name: str, n: int, by: dict[str, int]) -> None:
+def test_chunks_in_order_are_the_originals(name: str, n: int, by: dict[str, Any]) -> None:
     assert chunk(range(n), **by, shuffle=False) == G05[name]["value"]
 
 
@@ -78,7 +78,7 @@ def test_shuffling_keeps_the_sizes_and_follows_the_seed() -> None:
         ("chunk_err_zero", {"n_chunks": 0}),
     ],
 )
-def test_chunks_are_refused_as_by_the_original(name: str, by: dict[str, int]) -> None:
+def test_chunks_are_refused_as_by_the_original(name: str, by: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError) as caught:
         chunk(range(10), **by)
 

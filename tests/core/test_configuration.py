@@ -139,9 +139,7 @@ def test_arguments_go_before_the_file(tmp_path: Path) -> None:
         ("[[registry]\n", "cannot be read"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_name(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_what_is_not_understood_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
 
     with pytest.raises(DefinitionError, match=message) as caught:

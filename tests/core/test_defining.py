@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def test_a_grid_makes_a_job_for_each_combination(registry: Registry) -> None:
 
 
 def test_values_that_are_no_vectors_stand_for_every_job(registry: Registry) -> None:
-    values = {"s": "ab", "b": b"ab", "d": {"k": 1}, "t": {1, 2}, "n": None}
+    values: dict[str, Any] = {"s": "ab", "b": b"ab", "d": {"k": 1}, "t": {1, 2}, "n": None}
 
     registry.batch_map(any_names, i=range(2), **values)
 
@@ -92,7 +93,7 @@ def test_a_round_cut_short_is_warned_of_where_the_user_wrote_it(registry: Regist
     assert [row["j"] for row in pars(registry)] == [1, 2, 1]
 
 
-@pytest.mark.parametrize("vectors", [{}, {"i": []}, {"i": [1, 2], "j": iter(())}], ids=str)
+@pytest.mark.parametrize("vectors", [{}, {"i": []}, {"i": [1, 2], "j": ()}], ids=str)
 def test_without_elements_there_are_no_jobs(registry: Registry, vectors: dict[str, Any]) -> None:
     assert registry.batch_map(any_names, **vectors) == []
     assert registry.get_status().defined == 0
@@ -182,8 +183,8 @@ def test_arrays_of_100_mb_are_stored_once_by_content(registry: Registry) -> None
 
 
 def unpicklable() -> Callable[[], int]:
-    lock = __import__("threading").Lock()
-    return lambda: lock.locked()
+    lock = threading.Lock()
+    return lambda: 1 + lock.locked()
 
 
 def test_what_cannot_be_pickled_is_named_and_nothing_is_stored(registry: Registry) -> None:
@@ -196,8 +197,7 @@ def test_what_cannot_be_pickled_is_named_and_nothing_is_stored(registry: Registr
 
 
 def test_a_registry_for_reading_refuses(registry: Registry) -> None:
-    with load_registry(registry.file_dir, writeable=False) as reader:
-        with pytest.raises(ReadOnly):
-            reader.batch_map(any_names, i=[1])
+    with load_registry(registry.file_dir, writeable=False) as reader, pytest.raises(ReadOnly):
+        reader.batch_map(any_names, i=[1])
 
     assert objects(registry) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_names_that_no_global_can_have_are_refused(registry: Registry, name: Any
 
 def test_what_cannot_be_pickled_is_refused_by_name(registry: Registry) -> None:
     with pytest.raises(CannotPickle, match="export lock"):
-        registry.batch_export({"fine": 1, "lock": __import__("threading").Lock()})
+        registry.batch_export({"fine": 1, "lock": threading.Lock()})
 
     assert listed(registry) == []
 
@@ -128,9 +129,7 @@ def test_an_export_taken_back_is_gone_for_the_next_submission(registry: Registry
 
 
 @POOLS
-def test_sources_and_packages_are_there_before_the_function(
-    tmp_path: Path, external: bool
-) -> None:
+def test_sources_and_packages_are_there_before_the_function(tmp_path: Path, external: bool) -> None:
     (tmp_path / "one.py").write_text("import math\nFACTOR = 3\ndef treble(i): return FACTOR * i\n")
     (tmp_path / "two.py").write_text("def both(i): return treble(i), math.floor(1.5)\n")
     with make_registry(
@@ -152,12 +151,12 @@ def test_queued_code_is_the_source_as_it_was(registry: Registry, tmp_path: Path)
     source = tmp_path / "helpers.py"
     source.write_text("def helper(i): return ('old', i)\n")
     registry.source = source
-    registry.batch_map(lambda i: helper(i), i=[1])  # type: ignore[name-defined]  # noqa: F821 - of a source
+    registry.batch_map(lambda i: helper(i)[::-1], i=[1])  # type: ignore[name-defined]  # noqa: F821 - of a source
     epoch = registry._store_epoch()
     source.write_text("def helper(i): return ('new', i)\n")
 
     assert registry._store_epoch() != epoch
-    assert registry.test_job(1) == ("new", 1)
+    assert registry.test_job(1) == (1, "new")
 
 
 @POOLS

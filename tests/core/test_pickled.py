@@ -18,7 +18,7 @@ from batchpilot.pickled import ByReference, ByValue, files_in, function_in
 
 
 def by_value(function: Callable[..., Any]) -> ByValue:
-    code = function.__code__  # type: ignore[attr-defined]  # of a plain function
+    code = function.__code__
     return ByValue(name=code.co_qualname, file=code.co_filename, line=code.co_firstlineno)
 
 

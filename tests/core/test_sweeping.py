@@ -23,7 +23,9 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
     """Give a registry of three jobs whose pool is the session."""
     with make_registry(tmp_path / "registry", seed=1, work_dir=tmp_path) as registry:
         registry.pools = bp.pools.Interactive()
-        registry.batch_map(lambda i, job: job.external_dir.joinpath("f").write_text("x" * i), i=[1, 2, 3])
+        registry.batch_map(
+            lambda i, job: job.external_dir.joinpath("f").write_text("x" * i), i=[1, 2, 3]
+        )
         yield registry
 
 
@@ -195,9 +197,7 @@ def test_a_link_to_the_registry_goes_with_it(registry: Registry, tmp_path: Path)
     assert (outside / "precious").exists()
 
 
-def test_what_is_no_registry_or_another_one_is_not_removed(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_what_is_no_registry_or_another_one_is_not_removed(registry: Registry) -> None:
     owner = json.loads(registry.paths.owner.read_text())
     registry.paths.owner.write_text(json.dumps({**owner, "instance": "another"}))
     with pytest.raises(RegistryError, match="another registry"):

@@ -16,8 +16,8 @@ import click
 
 from batchpilot.errors import DefinitionError, JobsNotFound
 from batchpilot.ids import JobIds, parse_selector
-from batchpilot.registry.base import open_paths
 from batchpilot.registry import whole
+from batchpilot.registry.base import open_paths
 from batchpilot.registry.whole import Registry
 from batchpilot_broker.paths import RegistryPaths
 

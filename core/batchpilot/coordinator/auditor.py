@@ -2,8 +2,8 @@
 
 That is what a stranger's `rq empty` or FLUSHALL leaves, or a crash between the commit of a chunk
 and its enqueueing. After the broker has lost its data all queued chunks are fed again a second
-later; leased ones when their agents have had the time to announce them. A chunk that is nowhere may just
-have ended: what the agents' segments say of it is read before it is given up.
+later; leased ones when their agents have had the time to announce them. A chunk that is nowhere may
+just have ended: what the agents' segments say of it is read before it is given up.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Auditor:
     def audit(self, now: float, *, youngest: float = YOUNGEST) -> int:
         """Queue again the jobs of chunks that are nowhere."""
         with self._desk.db.read() as tx:
-            rows = [row for row in tx.all("all_chunks") if now - row[6] >= youngest]
+            rows = [row for row in tx.all("all_chunks") if not _is_younger(row[6], youngest, now)]
         if not rows:
             return 0
         here: set[int] = set()
@@ -92,3 +92,12 @@ class Auditor:
         for chunk in lost:
             self._desk.broker.release(chunk)
         return lost
+
+
+def _is_younger(fed: float, seconds: float, now: float) -> bool:
+    """Tell whether a chunk was fed less than some seconds ago.
+
+    One that bears a time to come was fed by an earlier coordinator, before the machine's clock was
+    set back.
+    """
+    return 0.0 <= now - fed < seconds

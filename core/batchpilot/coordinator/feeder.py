@@ -133,12 +133,11 @@ class Feeder:
         chunks: list[Chunk] = []
         jobs = again = 0
         while jobs < JOBS_A_TICK and len(chunks) < self._allowed:
-            size = self._sizer.size(class_id, remaining - jobs, slots)
             full = len(chunks) >= room
-            taken = self._take_again(tx, class_id, size, full=full)
+            taken = self._take_again(tx, class_id, remaining, full=full)
             came_back = taken is not None
             if taken is None and not full:
-                taken = self._take(tx, class_id, size)
+                taken = self._take(tx, class_id, self._sizer.size(class_id, remaining, slots))
             if taken is None:
                 self.hungry = self.hungry and full
                 break
@@ -147,13 +146,15 @@ class Feeder:
                 chunks.append(self._make(tx, class_id, submission, ids, slots, now))
                 jobs += len(ids)
                 again += came_back
+            remaining -= 0 if came_back else len(ids)
         return chunks, again
 
     def _take_again(
-        self, tx: Transaction, class_id: str, size: int, *, full: bool
+        self, tx: Transaction, class_id: str, remaining: int, *, full: bool
     ) -> tuple[int, Ids] | None:
-        """Take the next jobs that came back: into a full queue, those whose run time is known
-        or that were running.
+        """Take the next jobs that came back.
+
+        Into a full queue go those that were running, or whose run time is known.
         """
         row = tx.execute("next_again", class_id).fetchone()
         if row is None:
@@ -162,7 +163,8 @@ class Feeder:
         if full and not alone and self._sizer.expected(class_id) is None:
             return None
         ids = unpack_ranges(blob)
-        size = 1 if alone else size
+        left = remaining + len(ids)
+        size = 1 if alone else self._sizer.size(class_id, left, self._desk.slots())
         if len(ids) > size:
             tx.execute("shorten_again", pack_ranges(ids[size:]), number)
         else:

@@ -20,6 +20,7 @@ from batchpilot_broker.paths import RegistryPaths
 from .applier import Applier
 from .auditor import Auditor
 from .canceller import Canceller
+from .clock import SteadyClock
 from .desk import Desk
 from .feeder import Feeder
 from .happenings import BrokerChanged, Bus, ChunksFed, Happening, JobsEnded, Rejected
@@ -56,6 +57,7 @@ class Coordinator:
         self._busy_until = 0.0
         self._next_survey = 0.0
         self._seen_generation = 0
+        self._clock = SteadyClock()
 
     def stop(self) -> None:
         """Leave after the current round."""
@@ -66,8 +68,8 @@ class Coordinator:
         self._open()
         try:
             self._begin()
-            self._busy_until = time.time() + self._linger
-            while not self._stopping and time.time() < self._busy_until:
+            self._busy_until = self._clock() + self._linger
+            while not self._stopping and self._clock() < self._busy_until:
                 self._round_or_reconnect()
             self.measurer.back_up()
         finally:
@@ -102,14 +104,14 @@ class Coordinator:
         self.judge = Judge(self._desk, self.applier)
         self.scaler = Scaler(self._desk)
         self.auditor = Auditor(self._desk, self.applier)
-        self.measurer = Measurer(self._desk, self._office, registry.get_status)
+        self.measurer = Measurer(self._desk, self._office, registry.get_status, now=self._clock())
         metrics = Metrics(registry.id, lambda: self.measurer.snapshot)
         bus.listen(metrics)
         self._office.beat(metrics=metrics.serve())
 
     def _begin(self) -> None:
         """Come to know what happened while no coordinator was there."""
-        now = time.time()
+        now = self._clock()
         self._desk.broker.take(self._desk.term)
         self._read_pools()
         self.applier.read_tails()
@@ -133,7 +135,7 @@ class Coordinator:
             after = str(tx.meta("stream"))
         started = time.monotonic()
         events = self._desk.broker.read(after, block_ms=self._patience())
-        now = time.time()
+        now = self._clock()
         self._hear(events, now)
         self.canceller.tick()
         self.feeder.tick(now)
@@ -160,7 +162,7 @@ class Coordinator:
         """Return the milliseconds to wait for events."""
         if self.feeder.hungry:
             return 0
-        return max(10, int(1000 * (self._next_survey - time.time())))
+        return max(10, int(1000 * (self._next_survey - self._clock())))
 
     def _coalesce(self, started: float) -> None:
         """While there is much work queued, let events gather for a fifth of a second."""
@@ -206,7 +208,7 @@ class Coordinator:
         else:
             return
         self._desk.bus.tell(BrokerChanged(up=True))
-        self._come_back(time.time())
+        self._come_back(self._clock())
 
     def _come_back(self, now: float) -> None:
         generation = self._desk.broker.settle_generation(self._seen_generation)

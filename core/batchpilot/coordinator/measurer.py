@@ -47,14 +47,17 @@ class Measurer:
         desk: What the duties share.
         office: The ownership to renew.
         count: Counts the jobs by state.
+        now: When it begins.
     """
 
-    def __init__(self, desk: Desk, office: Office, count: Callable[[], Status]) -> None:
+    def __init__(
+        self, desk: Desk, office: Office, count: Callable[[], Status], *, now: float = 0.0
+    ) -> None:
         self._desk = desk
         self._count = count
         self._office = office
         self._next_snapshot = self._next_alive = self._next_beat = 0.0
-        self._next_backup = time.time() + BACKUP_EVERY
+        self._next_backup = now + BACKUP_EVERY
         self._backed_up = -1
         self.snapshot = Snapshot()
         self.unfinished = 0

@@ -129,8 +129,11 @@ class Database:
         """Copy the database to `backup/` and keep the two newest copies.
 
         Args:
-            stamp: Nanoseconds since 1970, the copy's name.
+            stamp: Nanoseconds since 1970, the copy's name; where the machine's clock was set
+                back, the copy is named behind the newest all the same.
         """
+        names = [path.stem.rpartition("-")[2] for path in self.paths.backup.glob("registry-*.db")]
+        stamp = max(stamp, *(int(name) + 1 for name in names if name.isdigit()), 0)
         copy_database(self.path, self.paths.backup / f"registry-{stamp}.db")
         for old in sorted(self.paths.backup.glob("registry-*.db"))[:-2]:
             old.unlink()

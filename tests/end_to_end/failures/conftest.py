@@ -29,7 +29,7 @@ def moments(tell: Tell) -> random.Random:
     """Give a source of random moments; its seed is told, `BATCHPILOT_TEST_SEED` sets it."""
     seed = int(os.environ.get("BATCHPILOT_TEST_SEED") or random.SystemRandom().randrange(2**32))
     tell(f"BATCHPILOT_TEST_SEED={seed}")
-    return random.Random(seed)
+    return random.Random(seed)  # noqa: S311 - no secret is made of it
 
 
 @pytest.fixture

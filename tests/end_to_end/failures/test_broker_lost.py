@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import Until
+from tests.end_to_end.conftest import MakeStudy, numbers
 
 import batchpilot as bp
 
-from ...conftest import Until
-from ..conftest import MakeStudy, numbers
 from . import work
 from .conftest import Tell
 from .tools import access_of, assert_each_done_once, broker_of, kill

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from ..conftest import MakeStudy, Run
+from tests.end_to_end.conftest import MakeStudy, Run
 
 
 SESSION = """

@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tests.conftest import Until
+from tests.end_to_end.conftest import MakeStudy, numbers
 
 import batchpilot as bp
 from batchpilot import control
+from batchpilot.store.pages import unpack_ranges
 from batchpilot_broker.nouns import Outcome
 
-from ...conftest import Until
-from ..conftest import MakeStudy, numbers
 from . import work
 from .conftest import Tell
 from .tools import applied, held_by, started_by, written
 
 
 SLOTS = 4
-SUSPECT_AFTER = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,11 @@ class Ways:
     late_loses: int
     resubmitted: int
     killed: int
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Return all four."""
+        return self.late_wins, self.late_loses, self.resubmitted, self.killed
 
 
 class Stage:
@@ -86,7 +91,11 @@ def test_what_a_frozen_agent_says_late_counts_once_or_not_at_all(
     registry.submit_jobs()
     for job in range(1, 2 * SLOTS + 1):
         stage.began(job, 1)
-    until(lambda: all(len(held_by(registry, a["id"])) == SLOTS for a in control.agents(registry.paths)))
+    until(
+        lambda: all(
+            len(held_by(registry, a["id"])) == SLOTS for a in control.agents(registry.paths)
+        )
+    )
     frozen, other = control.agents(registry.paths)
     ways = Ways(*sorted(held_by(registry, frozen["id"])))
 
@@ -102,12 +111,11 @@ def test_what_a_frozen_agent_says_late_counts_once_or_not_at_all(
     registry.submit_jobs(ways.resubmitted)
     third = numbers(registry, "attempt")[ways.resubmitted - 1] + 1
     stage.began(ways.resubmitted, third)
-    for job in (ways.late_wins, ways.late_loses, ways.resubmitted, ways.killed):
+    for job in ways.all:
         stage.open(job, 1)
     rival = runs_at(stage, other["id"], ways.late_wins)
     send(signal.SIGCONT, *jobs)  # the slots finish first, what they wrote is told later
-    for job in (ways.late_wins, ways.late_loses, ways.resubmitted, ways.killed):
-        until(lambda job=job: 1 in stage.rows_of(job))
+    until(lambda: all(1 in stage.rows_of(job) for job in ways.all))
     send(signal.SIGCONT, pilot)
 
     until(lambda: ways.late_wins in registry.find_done())
@@ -128,8 +136,8 @@ def test_what_a_frozen_agent_says_late_counts_once_or_not_at_all(
 
 def give_away(stage: Stage, ways: Ways) -> None:
     """Wait until the other agent runs all four; let it finish one of them."""
-    for job in (ways.late_wins, ways.late_loses, ways.resubmitted, ways.killed):
-        stage.until(lambda job=job: (stage.gates / f"began-{job}-2").exists(), 2 * SUSPECT_AFTER)
+    for job in ways.all:
+        stage.began(job, 2)
     stage.open(ways.late_loses, 2)
     stage.until(lambda: ways.late_loses in stage.registry.find_done())
 
@@ -141,8 +149,6 @@ def runs_at(stage: Stage, agent: str, job: int) -> Callable[[], bool]:
 
 def holders(registry: bp.Registry) -> dict[str, set[int]]:
     """Return the jobs of the chunks that each agent holds, whatever has become of them."""
-    from batchpilot.store.pages import unpack_ranges
-
     held: dict[str, set[int]] = {}
     with registry.database.read() as tx:
         for _, _, _, _, ranges, agent, _ in tx.all("all_chunks"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from tests.end_to_end.conftest import MakeStudy
 
 import batchpilot as bp
 
-from ..conftest import MakeStudy
 from . import work
 
 

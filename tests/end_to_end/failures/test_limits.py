@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.conftest import Until
+from tests.end_to_end.conftest import MakeStudy, numbers
 
 import batchpilot as bp
 from batchpilot import control
 from batchpilot_agent.pilot import AGAIN
 
-from ...conftest import Until
-from ..conftest import MakeStudy, numbers
 from . import work
 from .conftest import Tell
 from .tools import written
@@ -28,12 +28,11 @@ IDS = {kind: at for at, kind in enumerate(KINDS, 1)}
 
 
 @pytest.fixture(scope="module")
-def ended(make_shared: MakeStudy, tmp_path_factory: pytest.TempPathFactory) -> bp.Registry:
+def ended(make_shared: MakeStudy) -> bp.Registry:
     """Give a registry in which each kind of job has ended."""
     registry = make_shared("poison")
-    gates = tmp_path_factory.mktemp("gates")
     ids = range(1, len(KINDS) + 1)
-    registry.batch_map(work.poison, i=ids, kind=list(KINDS), more_args={"gates": str(gates)})
+    registry.batch_map(work.poison, i=ids, kind=list(KINDS))
     limited = {"sleeps": {"walltime": 1}, "deaf": {"walltime": 1}, "eats": {"memory": 300}}
     for kind, resources in limited.items():
         registry.submit_jobs(IDS[kind], resources)

@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import psutil
+from tests.conftest import Until
+from tests.end_to_end.conftest import MakeStudy, Run, numbers, script_environment
 
 import batchpilot as bp
 from batchpilot import control
 from batchpilot_broker.host import process_start
 
-from ...conftest import Until
-from ..conftest import MakeStudy, Run, numbers, script_environment
 from .conftest import Tell
 from .tools import access_of, assert_each_done_once, coordinator_pid, kill, supervisor_pid, written
 

@@ -7,15 +7,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from tests.conftest import Until
+from tests.end_to_end.conftest import MakeStudy, numbers
 
 import batchpilot as bp
 from batchpilot.store.pages import State, read_column
 from batchpilot_broker.keys import Keys
 
-from ...conftest import Until
-from ..conftest import MakeStudy, numbers
 from . import work
 from .conftest import Tell
 from .tools import assert_each_done_once, broker_of, rq_url
@@ -43,14 +44,11 @@ def queued(registry: bp.Registry) -> dict[str, list[int]]:
     with registry.database.read() as tx:
         names = [row[0] for row in tx.all("all_classes")]
     with broker_of(registry) as client:
-        return {
-            keys.queue(name): [
-                number
-                for job in client.lrange(keys.queue_list(name), 0, -1)
-                if (number := keys.chunk(job)) is not None
-            ]
-            for name in names
-        }
+        ids: list[Any] = [client.lrange(keys.queue_list(name), 0, -1) for name in names]
+    return {
+        keys.queue(name): [chunk for chunk in map(keys.chunk, jobs) if chunk is not None]
+        for name, jobs in zip(names, ids, strict=True)
+    }
 
 
 def test_what_strangers_take_from_our_queues_is_fed_again_by_the_audit(

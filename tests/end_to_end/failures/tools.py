@@ -1,4 +1,4 @@
-"""Look behind the registry's face: its processes, its segments, what was applied and what was fed."""
+"""Look behind the registry's face: processes, segments, what was applied and what was fed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from urllib.parse import quote
 import msgpack
 import numpy as np
 import psutil
+from tests.conftest import Until, wait_until
 
 import batchpilot as bp
 from batchpilot.store.changing import ROW_DTYPE, Rows
@@ -27,8 +28,6 @@ from batchpilot_broker.files import read_json
 from batchpilot_broker.frames import Kind
 from batchpilot_broker.host import process_start
 from batchpilot_broker.nouns import Outcome
-
-from ...conftest import Until, wait_until
 
 
 if TYPE_CHECKING:
@@ -98,13 +97,13 @@ def fed(registry: bp.Registry) -> list[tuple[int, int, int]]:
     return chunks
 
 
-def started_by(agent: str) -> list[psutil.Process]:
-    """Return what runs with an agent's name in its environment: its jobs, and what they started."""
-    found = []
+def started_by(agent: str) -> dict[psutil.Process, str]:
+    """Return what runs with an agent's name in its environment, its jobs' programs too, by name."""
+    found = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.environ().get("BATCHPILOT_AGENT") == agent:
-                found.append(process)
+                found[process] = process.name()
     return found
 
 

@@ -6,16 +6,21 @@ import io
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from batchpilot_agent.job import HandBack
+
+
+SLEEP = shutil.which("sleep") or "sleep"
 
 
 def brief(i: int, seconds: float) -> int:
@@ -25,13 +30,13 @@ def brief(i: int, seconds: float) -> int:
 
 
 def brief_or_long(i: int, briefs: int, seconds: float) -> int:
-    """Take half a millisecond; the jobs behind take longer, and start a program in a session of its own."""
+    """Take half a millisecond; the last jobs take longer and leave a program in its own session."""
     if i > briefs:
-        subprocess.Popen(["sleep", "600"], start_new_session=True)
+        subprocess.Popen([SLEEP, "600"], start_new_session=True)
     return brief(i, seconds if i > briefs else 0.0003)
 
 
-def gated(i: int, gates: str, job: Any) -> int:
+def gated(i: int, gates: str, job: Any) -> int:  # noqa: ARG001 - what is mapped over
     """Say that this attempt runs, wait until the test lets it go, and return its number."""
     Path(gates, f"began-{job.id}-{job.attempt}").touch()
     while not Path(gates, f"open-{job.id}-{job.attempt}").exists():
@@ -63,7 +68,7 @@ def leaky(i: int) -> dict[str, Any]:
         "filters": len(warnings.filters),
         "draw": random.random(),  # noqa: S311 - seeded by the job's id
         "stdout": sys.stdout is sys.__stdout__,
-        "stdin": os.readlink("/proc/self/fd/0"),
+        "stdin": str(Path("/proc/self/fd/0").readlink()),
     }
     print(f"job {i}")  # noqa: T201 - the output is tested
     _calls += 1
@@ -88,16 +93,15 @@ def _umask() -> int:
 
 def dirty(i: int, what: str) -> int:
     """Leave behind what cannot be taken back; return the process that did."""
-    match what:
-        case "thread":
-            threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
-        case "child":
-            subprocess.Popen(["sleep", "600"])
-        case "limit":
-            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
-        case "memory":
-            _kept.append(bytes(300 << 20).replace(b"\0", b"x", i))
+    if what == "thread":
+        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+    elif what == "child":
+        subprocess.Popen([SLEEP, "600"])
+    elif what == "limit":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+    elif what == "memory":
+        _kept.append(b"%d" % (i % 10) * (300 << 20))
     time.sleep(0.002)  # of a shorter job the dear questions are not asked
     return os.getpid()
 
@@ -105,32 +109,37 @@ def dirty(i: int, what: str) -> int:
 _kept: list[bytes] = []
 
 
-def poison(i: int, kind: str, gates: str, job: Any) -> int:
-    """End in some bad way, or well in the second attempt."""
-    Path(gates, f"{kind}-{i}-{job.attempt}").touch()
-    match kind:
-        case "sleeps":
-            time.sleep(600)
-        case "deaf":
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            time.sleep(600)
-        case "eats":
-            grown = subprocess.Popen([sys.executable, "-c", "x = b'x' * (200 << 20); input()"], stdin=-1)
-            kept = b"x" * (200 << 20)
-            grown.wait(600)
-            return len(kept)
-        case "signal":
-            os.kill(os.getpid(), signal.SIGSEGV)
-        case "exit":
-            os._exit(7)
-        case "raises":
-            raise ValueError(f"job {i} has no answer")
-        case "returns once":
-            if job.attempt == 1:
-                raise HandBack
-        case "returns always":
-            raise HandBack
+def poison(i: int, kind: str, job: Any) -> int:
+    """End in some bad way."""
+    if kind in _ENDS:
+        _ENDS[kind]()
+    elif kind == "raises":
+        raise ValueError(f"job {i} has no answer")
+    elif kind == "returns always" or (kind == "returns once" and job.attempt == 1):
+        raise HandBack
     return i
+
+
+def _deaf() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+def _eats() -> None:
+    """Use 200 MB here and as many in a child."""
+    code = "x = b'x' * (200 << 20); input()"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    _kept.append(b"x" * (200 << 20))
+    child.wait(600)
+
+
+_ENDS: dict[str, Callable[[], object]] = {
+    "sleeps": lambda: time.sleep(600),
+    "deaf": _deaf,
+    "eats": _eats,
+    "signal": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "exit": lambda: os._exit(7),
+}
 
 
 def checkpoints(i: int, gates: str, job: Any) -> int:

@@ -106,10 +106,9 @@ def main() -> None:
     small = study(jobs // SMALLER, ask=False)
     large = study(jobs, ask=True)
     for name, size in large.items():
-        goal = 1.1 * small[name] + 5
-        print(
-            f"memory of {name}: {size:.1f} MB, with a fifth of the jobs {small[name]:.1f}; goal {goal:.1f}"
-        )
+        fifth = small[name]
+        goal = 1.1 * fifth + 5
+        print(f"memory of {name}: {size:.1f} MB, with a fifth of it {fifth:.1f}; goal {goal:.1f}")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,20 @@ whose position is parked where no spool ever ends. A write moves it to the end o
 another file on the descriptor is not parked; a closed one cannot be asked. What was written by
 way of `/dev/stdout`, which opens the file anew, shows in its size. Descriptor 0 is /dev/null,
 opened with flags that nobody else uses.
+
+C keeps what it prints to a file until much has come. Its stdout is told to pass whole lines on at
+once, as Python's does, and is flushed when a job ends.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import io
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +39,11 @@ _lseek, _CURRENT, _END = os.lseek, os.SEEK_CUR, os.SEEK_END
 _fcntl, _GETFL = fcntl.fcntl, fcntl.F_GETFL
 _STDIN_FLAGS = os.O_RDONLY | os.O_APPEND
 _LARGEST_SIZE = 0xFFFFFFFF
+
+_libc = ctypes.PyDLL(None)
+_c_stdout = ctypes.c_void_p.in_dll(_libc, "stdout")
+_flush_c = _libc.fflush
+_LINE_BUFFERED = 1
 
 
 class Spool:
@@ -80,6 +90,14 @@ class Spool:
         if not self._are_parked():
             self.attach()
 
+    def give_back(self, log: int) -> None:
+        """Put a file on fds 1 and 2, and into it what came after the last job's end."""
+        with suppress(OSError):  # a job may have closed any of them
+            for fd in (1, 2):
+                os.dup2(log, fd)
+            for piece in self.parts():
+                os.write(log, piece)
+
     def close(self) -> None:
         """Close the file where it is not on fds 0 to 2."""
         for fd in (self._null, self._out, self._in):
@@ -118,9 +136,12 @@ class Streams:
     def settle(self) -> bool:
         """Flush ours and put them back in their place; False where one is closed or stuck."""
         try:
+            stuck = _flush_c(_c_stdout)
             self._flush_out()
             self._flush_err()
         except (ValueError, OSError):
+            return False
+        if stuck:
             return False
         if sys.stdout is not self._stdout:
             sys.stdout = self._stdout
@@ -145,6 +166,7 @@ class Capture:
         self._before = (sys.stdin, sys.stdout, sys.stderr)
         self._originals = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
         spool.attach()
+        _libc.setvbuf(_c_stdout, None, _LINE_BUFFERED, 0)
         self._streams = Streams()
 
     def take(self, job: int, attempt: int) -> tuple[int, int]:

@@ -123,6 +123,7 @@ class Execution:
         self._snapshot = Snapshot()
         self._quiet = self._snapshot.quiet
         self._restore = self._snapshot.restore
+        self._left_running = self._snapshot.left_running
         self._left_behind = self._snapshot.left_behind
 
     def run(self, order: Order, index: int, begun: float) -> str:
@@ -134,6 +135,7 @@ class Execution:
         if _getpid() != self._pid:
             os._exit(0)  # a child that the job has forked and let return: no slot
         ended = _now()
+        running = self._left_running(ended - begun)
         memory = self._memory.peak() if order.measure else 0.0
         position, size = self._take(job, order.attempt)
         if outcome:
@@ -143,7 +145,7 @@ class Execution:
             self._write(pack_frame(Kind.HANDED_BACK, body))
             return HANDED_BACK
         self._restore()
-        return self._left_behind(ended - begun)
+        return running or self._left_behind(ended - begun)
 
     def settle(self) -> str:
         """Ask the dear questions at the end of an order; return why this process must go, or ""."""

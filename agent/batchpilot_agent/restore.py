@@ -1,17 +1,23 @@
 """Give a warm slot to its next job as the last one found it.
 
 Two questions after each job. *Has it changed what can be given back?* Working directory,
-environment, sys.path and sys.argv, umask, signal handlers and alarms, warning filters are
-compared and put back (the standard streams are `capture`'s, generators `seeds`'). *Has it left
-behind what cannot be taken back?* Threads, children, limits, much memory: then the slot is dirty
-and is replaced. Every job pays for the questions, so the dear ones (all signals, limits, memory)
-are asked only after a job of more than a millisecond and after the last of an order.
+environment, sys.path and sys.argv, umask, signal handlers and alarms, warning filters, the depth
+of recursion are compared and put back (the standard streams are `capture`'s, generators `seeds`').
+*Has it left behind what cannot be taken back?* Threads, children, many open files, limits, much
+memory, builtins with other meanings: then the slot is dirty and is replaced. Every job pays for
+the questions, so the dear ones (all signals, limits, memory, builtins) are asked only after a job
+of more than a millisecond and after the last of an order. Attributes of other modules are not
+looked at: jobs that change them need `isolation="process"`.
+
+What still runs is looked for before the job's output is taken: what a thread or a child writes
+later must not be found in the next job's log.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # has no stub
 import _thread
+import builtins
 import os
 import resource
 import signal
@@ -19,6 +25,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from operator import is_
 
 from .segments import high_fd
 
@@ -31,6 +38,9 @@ LONG_JOB = 0.001
 
 MEMORY_GROWTH = 256 << 20
 """Bytes that a slot may grow over what it was when it was forked."""
+
+MANY_FILES = 100
+"""Descriptors that jobs may leave open in a slot."""
 
 _ALL = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 _COMMON = tuple(
@@ -59,6 +69,9 @@ _PAGE = resource.getpagesize()
 _getsignal = _signal.getsignal
 _alarm = _signal.alarm
 _getcwd, _umask, _waitpid, _NOHANG = os.getcwd, os.umask, os.waitpid, os.WNOHANG
+_dup, _close, _recursion = os.dup, os.close, sys.getrecursionlimit
+_builtins = vars(builtins)
+_len, _list, _map, _all = len, list, map, all  # as they are before a job has changed them
 _threads: Callable[[], int] = _thread._count  # noqa: SLF001 - counts raw threads too
 _show_warnings_again: Callable[[], None] = getattr(warnings, "_filters_mutated", lambda: None)
 
@@ -82,11 +95,16 @@ class Snapshot:
         self._limits = _limits()
         self._statm = high_fd(os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC))
         self._memory = self._resident()
+        self._recursion = _recursion()
+        self._lowest = _lowest_free(self._cwd_fd)
+        self._builtin_names, self._builtin_values = tuple(_builtins), tuple(_builtins.values())
 
     def quiet(self) -> None:
         """Disarm the job's alarm and give back signal handlers: nothing interrupts what follows."""
         _alarm(0)
-        if list(map(_getsignal, _COMMON)) != self._common:
+        if len is not _len:
+            self._mend_builtins()  # or the job's record would have a wrong size
+        if _list(_map(_getsignal, _COMMON)) != self._common:
             self._restore_signals()
 
     def restore(self) -> None:
@@ -109,17 +127,27 @@ class Snapshot:
             sys.argv[:] = self._argv_items
         if warnings.filters is not self._filters or warnings.filters != self._filter_items:
             self._restore_filters()
+        if _recursion() != self._recursion:
+            sys.setrecursionlimit(self._recursion)
 
-    def left_behind(self, took: float) -> str:
-        """Say what a job of so many seconds has left that cannot be taken back; "" for nothing."""
+    def left_running(self, took: float) -> str:
+        """Say what a job of so many seconds has left that may still write; "" for nothing."""
         if _threads() > self._threads:
             return "threads"
+        return "" if 0 <= took < SHORTEST_FORK else _children()
+
+    def left_behind(self, took: float) -> str:
+        """Say what else such a job has left that cannot be taken back; "" for nothing."""
         if 0 <= took < SHORTEST_FORK:
             return ""
-        return _children() or (self.left_behind_dear() if not 0 <= took < LONG_JOB else "")
+        if _lowest_free(self._cwd_fd) > self._lowest + MANY_FILES:
+            return "open files"
+        return self.left_behind_dear() if not 0 <= took < LONG_JOB else ""
 
     def left_behind_dear(self) -> str:
-        """Say what else cannot be taken back: limits, memory; "" for nothing."""
+        """Say what is dear to find and cannot be taken back; "" for nothing."""
+        if self._mend_builtins():
+            return "builtins"
         if list(map(_getsignal, _ALL)) != self._all:
             self._restore_signals()
         if _limits() != self._limits:
@@ -137,6 +165,16 @@ class Snapshot:
         for number, handler in zip(_ALL, self._all, strict=True):
             if handler is not None and _getsignal(number) != handler:
                 signal.signal(number, handler)
+
+    def _mend_builtins(self) -> bool:
+        """Give builtins that the job has replaced their meaning again; tell whether there were any.
+
+        New names are none of ours: a library that the job was the first to import may need them.
+        """
+        if _all(_map(is_, _map(_builtins.get, self._builtin_names), self._builtin_values)):
+            return False
+        _builtins.update(zip(self._builtin_names, self._builtin_values, strict=True))
+        return True
 
     def _restore_environment(self) -> None:
         os.environ = self._environ  # noqa: B003 - a job may have put another object there
@@ -169,6 +207,16 @@ def _children() -> str:
             return ""
         time.sleep(_BETWEEN_GLANCES)
     return "children"
+
+
+def _lowest_free(fd: int) -> int:
+    """Return the descriptor that the next open file would get."""
+    try:
+        lowest = _dup(fd)
+    except OSError:
+        return sys.maxsize  # there is none
+    _close(lowest)
+    return lowest
 
 
 def _data(environ: os._Environ[str]) -> dict[bytes, bytes]:

@@ -6,8 +6,9 @@
       +---- ["end", …, "done" | "limit"]        ["end", …, "leave:<reason>"] --> gone
 
 It leaves when its process cannot be given another job: `process` (isolation), `threads`,
-`children`, `limits`, `memory`, `handed back`. Whatever kills it costs the job it has announced
-and nothing else.
+`children`, `open files`, `limits`, `memory`, `builtins`, `handed back`. Whatever kills it costs
+the job it has announced and nothing else. What threads and children of a job write after its end
+goes to the agent's log.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from .channel import Channel
 from .epoch import LoadedEpoch
 from .execution import Execution, Order
 from .objects import ObjectStore
+from .prctl import adopt_orphans
 from .seeds import Seeder
-from .segments import SegmentWriter
+from .segments import SegmentWriter, high_fd
 from .values import ValueReader
 from .words import Words
 
@@ -106,6 +108,7 @@ def run_slot(place: SlotPlace, slot: int, serial: int, sock: socket.socket) -> N
     words = Words(place.shared, slot)
     logs = SegmentWriter(place.paths.job_logs(place.agent), on_trouble=words.trouble)
     results = SegmentWriter(place.paths.results(place.agent), on_trouble=words.trouble)
+    log = high_fd(os.dup(2))
     spool = Spool(place.scratch / f"spool-{slot}-{serial}")
     execution = Execution(
         epoch=place.load(),
@@ -118,12 +121,14 @@ def run_slot(place: SlotPlace, slot: int, serial: int, sock: socket.socket) -> N
     )
     faulthandler.enable(2)  # a crash tells its Python frames to the log
     Slot(Channel(sock), words, execution).serve()
+    spool.give_back(log)
     spool.remove()
 
 
 def _become_ordinary() -> None:
-    """Be the process that a user expects: own session, default signals."""
+    """Be the process that a user expects: own session, default signals, none that escapes it."""
     os.setsid()
+    adopt_orphans()
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)

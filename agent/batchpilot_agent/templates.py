@@ -216,7 +216,7 @@ class Templates:
             except BlockingIOError:
                 return
             except ConnectionResetError:
-                packet = b""
+                continue  # told once, of a template that has not read all; its last words follow
             if packet:
                 self._take(template, msgpack.unpackb(packet, raw=False))
             else:

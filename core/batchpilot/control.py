@@ -72,7 +72,9 @@ def ensure(paths: RegistryPaths) -> None:
     Raises:
         BrokerUnavailable: There is no broker and none can be started.
         CoordinatorFailed: The supervisor could not start one.
+        RegistryMissing: The registry is gone.
     """
+    read_owner(paths)
     if _supervised(paths):
         return
     supervisor = _supervisors.get(paths.root)

@@ -2,7 +2,7 @@
 
 It does nothing else, so that nothing else can end it. One runs per registry instance and host,
 held by a lock in the instance's private directory on local disk. It ends when the coordinator has
-left because there was nothing to do; then it stops the broker.
+left because there was nothing to do, or when the registry is gone; then it stops the broker.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Supervisor:
         self._started = 0.0
         self._stopping = False
         self._adopted = False
+        self._root = os.open(paths.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def stop(self) -> None:
         """End the coordinator and leave; the broker stays for those who still speak to it."""
@@ -130,9 +131,19 @@ class Supervisor:
         return None
 
     def _leave(self, status: int) -> None:
+        if not self._paths.owner.exists():
+            self._leave_nothing()
+            return
         access = read_access(self._paths) if self._paths.broker.exists() else None
         if status == 0 and access is not None and access.pid and not access.external:
             stop_server(self._paths, access)
+
+    def _leave_nothing(self) -> None:
+        """Stop the broker of a registry that is gone; with its data, unless that has only moved."""
+        _log.warning("the registry is gone")
+        access = self._access
+        if access is not None and access.pid and not access.external:
+            stop_server(self._paths, access, discard=os.fstat(self._root).st_nlink == 0)
 
     def _start_coordinator(self) -> subprocess.Popen[bytes]:
         self._started = time.monotonic()

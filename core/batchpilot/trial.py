@@ -1,8 +1,4 @@
-"""Call the function of one job outside of any agent: what `test_job` does.
-
-`python -m batchpilot.trial DIR JOB FD` is the fresh process of `external=True`; it sends what
-came of the job through the pipe FD and leaves stdout and stderr to the job.
-"""
+"""Call the function of one job outside of any agent: what `test_job` does."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-import traceback
 from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
@@ -25,12 +20,15 @@ from batchpilot_agent.objects import ObjectStore
 from batchpilot_agent.seeds import kept_generators
 from batchpilot_agent.templates import template_environment
 from batchpilot_agent.threads import limited_threads
-from batchpilot_agent.values import ResultPickler
 from batchpilot_broker.paths import RegistryPaths
 
 
 if TYPE_CHECKING:
     from batchpilot.epochs import Definition
+
+
+OUTSIDE = "batchpilot.outside"
+"""The program that runs one job in a fresh process."""
 
 
 def call_here(
@@ -78,7 +76,7 @@ def call_outside(paths: RegistryPaths, job: int, threads: tuple[int, int] = (1, 
     """
     out, result = os.pipe()
     try:
-        command = [sys.executable, "-P", "-m", __name__, str(paths.root), str(job), str(result)]
+        command = [sys.executable, "-P", "-m", OUTSIDE, str(paths.root), str(job), str(result)]
         process = subprocess.Popen(command, env=fresh_environment(threads), pass_fds=(result,))
     finally:
         os.close(result)
@@ -123,23 +121,3 @@ def fresh_environment(threads: tuple[int, int] = (1, 1)) -> dict[str, str]:
     """Return this session's environment with its import path, and what an agent fixes for jobs."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109 - as Python reads ""
     return {**template_environment({}, threads), "PYTHONPATH": path}
-
-
-def main(words: list[str]) -> int:
-    """Run one job and send its result through a pipe; return the exit code."""
-    from batchpilot.registry.whole import open_registry  # noqa: PLC0415 - it imports this module
-
-    directory, job, fd = words
-    with open_registry(directory, writeable=False) as registry:
-        try:
-            result = ResultPickler().dumps(registry.test_job(int(job)))
-        except BaseException:  # noqa: BLE001 - a user's function may raise anything
-            traceback.print_exc()
-            return 1
-    with os.fdopen(int(fd), "wb") as pipe:
-        pipe.write(result)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -142,6 +143,9 @@ def make_files(
         raise StorageError(
             f"cannot make {root}: {error.strerror or error}", remedy="check the parent directory"
         ) from error
+    finally:
+        if build != root:
+            shutil.rmtree(build, ignore_errors=True)  # what was made in vain
     return RegistryPaths(root)
 
 

@@ -32,6 +32,8 @@ from .statements import schema, sql
 
 BUSY_SECONDS = 30.0
 SCHEMA_VERSION = 1
+LONGEST_PATH = 500
+"""Of 512 bytes SQLite keeps some for the ending of its log."""
 
 
 class Transaction:
@@ -145,13 +147,19 @@ class Database:
                 remedy="check the directory's name, or run `batchpilot repair`",
             )
         mode = "rw" if self.writeable else "ro"
-        connection = sqlite3.connect(
-            f"file:{_quoted(self.path)}?mode={mode}",
-            uri=True,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        try:
+            connection = sqlite3.connect(
+                f"file:{_quoted(self.path)}?mode={mode}{self._unchanging()}",
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        except sqlite3.OperationalError as error:
+            raise StorageError(
+                f"{self.path} cannot be opened: {error}",
+                remedy="check the rights there, and that the path is not too long",
+            ) from error
         try:
             connection.execute("PRAGMA cache_size = -16384")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -167,6 +175,15 @@ class Database:
                 remedy="use the batchpilot that wrote it",
             )
         return connection
+
+    def _unchanging(self) -> str:
+        """Return what lets SQLite read where it can make no file beside the database.
+
+        Where its log is there, somebody may be writing, and SQLite must read that too.
+        """
+        log = self.path.with_name(f"{self.path.name}-wal")
+        still = not self.writeable and not os.access(self.paths.root, os.W_OK) and not log.exists()
+        return "&immutable=1" if still else ""
 
     def _begin(self, statement: str) -> None:
         try:
@@ -239,6 +256,12 @@ def create(path: Path, *, network: bool) -> None:
         StorageError: The file cannot be written.
     """
     path.touch(0o600, exist_ok=False)
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise StorageError(
+            f"the path of {path.name} is longer than the {LONGEST_PATH} bytes that SQLite takes: "
+            f"{path}",
+            remedy="choose a shorter path for the registry",
+        )
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute(f"PRAGMA journal_mode = {'PERSIST' if network else 'WAL'}")

@@ -12,6 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.conftest import Until
+from tests.end_to_end.conftest import MakeStudy, numbers, script_environment
 
 import batchpilot as bp
 from batchpilot import control
@@ -21,8 +23,6 @@ from batchpilot.repair import repair
 from batchpilot.store.database import Database
 from batchpilot.store.owner import Office, read_owner
 
-from ...conftest import Until
-from ..conftest import MakeStudy, numbers, script_environment
 from . import work
 from .tools import assert_each_done_once, coordinator_pid
 

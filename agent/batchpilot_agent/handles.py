@@ -39,6 +39,7 @@ class TemplateHandle:
         slots: Its living slots by serial.
         used: When a job was last given to one of them.
         barren: Slots in a row that died before they began a job.
+        starved: Why it cannot fork, an errno; 0 where it can.
     """
 
     key: TemplateKey
@@ -48,6 +49,7 @@ class TemplateHandle:
     slots: dict[int, SlotHandle] = field(default_factory=dict)
     used: float = 0.0
     barren: int = 0
+    starved: int = 0
 
     def say(self, *message: Any, pack: Any, fds: tuple[int, ...] = ()) -> None:
         """Send a packet; a template that has died misses it, and its end is heard elsewhere."""

@@ -7,12 +7,16 @@
     claimer      claims chunks                       memorywatch, livelog, templates, sweeper
 
 Each duty is an object with `tick(now)`; it looks at what there is to do and does it without
-waiting. A broker that fails is let go in one place, here; jobs run on meanwhile.
+waiting. A broker that fails is let go in one place, here; jobs run on meanwhile. Where the machine
+has no file or process to give, the agent leaves: what has not begun is handed back, what runs may
+end.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import math
 import signal
 import socket
 import subprocess
@@ -54,6 +58,9 @@ IDLE_WAIT = 1.0
 LINK_WAIT = 0.2
 AGAIN = 1.0
 """Seconds between two signals that count as two: Ctrl-C comes directly and by the keeper."""
+
+SCARCE = frozenset((errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM))
+"""What the kernel says where a limit of files, processes or memory is reached."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 _log = logging.getLogger(__name__)
@@ -216,6 +223,11 @@ class Pilot:
             act(now)
         except BrokerError as error:
             self.link.lost(error, now)
+        except OSError as error:
+            if error.errno not in SCARCE:
+                raise
+            _log.error("no file or process to be had (%s): see `ulimit -n` and `ulimit -u`", error)
+            self.leaver.leave("limit", now, grace=math.inf, code=Exit.FAILED)
 
     def _wait(self) -> float:
         if self.leaver.code is not None or self.templates.heard:
@@ -239,15 +251,15 @@ class Pilot:
                 self.claimer.rung()
             case {"kind": "cancel", "ranges": ranges, "attempt": attempt}:
                 self.stopper.cancel([(first, last) for first, last in ranges], attempt, now)
-            case {"kind": "drain"}:
-                self.leaver.leave("drain", now)
-            case {"kind": "stop"}:
-                self.leaver.leave("stop", now, grace=0.0)
+            case {"kind": "drain" | "stop" as kind}:
+                self.leaver.leave(kind, now, grace=0.0 if kind == "stop" else None)
             case {"kind": "classes"}:
                 self.claimer.refresh()
             case {"kind": "refused"}:
                 _log.error("refused by the coordinator: %s", message.get("why"))
                 self.leaver.leave("refused", now, code=Exit.REFUSED)
+            case {"kind": "announce"}:
+                self.link.announce(self.link.generation)
             case {"kind": "wake"}:
                 pass
             case _:

@@ -122,6 +122,8 @@ class Settler:
         word = self._board.read(slot.number)
         position = word.position if word.serial == order.serial else 0
         verdict, work = order.verdict, order.work
+        if slot.template.starved:
+            return  # there never was a process
         slot.template.barren = 0 if position else slot.template.barren + 1
         if not position and slot.template.barren < MOST_BARREN:
             _log.warning(

@@ -11,6 +11,7 @@ list a packet):
     pilot    ["fork", slot, serial] + the slot's socket        ["quit"]
     template ["ready"]   ["failed", type, message, traceback]
              ["forked", slot, serial, pid]   ["ended", slot, serial, pid, wait status, peak KB]
+             ["unforked", slot, serial, errno]   the machine has no process to give
 
 When a slot ends, what is left of its process group is killed before it is told. When the pilot is
 gone, the kernel kills the template, and with it the slots.
@@ -96,7 +97,12 @@ class Template:
 
     def _fork(self, slot: int, serial: int, fd: int) -> None:
         template = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(fd)
+            self._tell(["unforked", slot, serial, error.errno])
+            return
         if pid == 0:
             self._in_child(template, slot, serial, fd)
         os.close(fd)

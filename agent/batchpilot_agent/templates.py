@@ -118,8 +118,15 @@ class Templates:
         slot.line.send(["quit"])
 
     def tick(self, now: float) -> None:
-        """Reap the templates that were sent away; end them and slots that do not go."""
+        """Reap the templates that were sent away; end them and slots that do not go.
+
+        Raises:
+            OSError: A template could not fork.
+        """
         for template in self._kept.values():
+            if template.starved:
+                number, template.starved = template.starved, 0
+                raise OSError(number, os.strerror(number))
             for slot in template.slots.values():
                 if slot.leaving and slot.order is None and now - slot.since > _PATIENCE:
                     slot.kill(signal.SIGKILL)
@@ -230,6 +237,9 @@ class Templates:
                 self._forked(template, serial, pid)
             case ["ended", _, serial, _, status, maxrss_kb]:
                 self._ended(template, serial, status, maxrss_kb)
+            case ["unforked", _, serial, number]:
+                template.starved = number
+                self._ended(template, serial, None, 0)
             case ["failed", kind, text, traceback]:
                 self._failed(template, Failure(type=kind, message=text, traceback=traceback))
             case _:

@@ -30,9 +30,10 @@ class Ignored:
 
 
 def read_ignored(paths: RegistryPaths, instance: str) -> Ignored:
-    """Ask the registry's broker for its version and for what was ignored.
+    """Ask the registry's broker for its version, whether it takes writes, and for what was ignored.
 
     Raises:
+        BrokerFull: It answers, but its memory or its disk is full.
         BrokerUnavailable: There is no broker, or it does not answer.
         BrokerRefused: It refuses the password.
         BrokerTooOld: It is below the floor.
@@ -47,6 +48,7 @@ def read_ignored(paths: RegistryPaths, instance: str) -> Ignored:
     try:
         with translated(access):
             server = check_version(client)
+            client.incrby(keys.foreign, 0)
             counts: Any = client.mget(keys.foreign, keys.gone, keys.forged)
     finally:
         client.close()

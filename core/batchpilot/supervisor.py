@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from batchpilot_broker.access import Access, read_access
-from batchpilot_broker.errors import BatchpilotError, BrokerError
+from batchpilot_broker.errors import BatchpilotError
 from batchpilot_broker.files import read_json, write_json
 from batchpilot_broker.host import boot_id, is_alive, process_start, runtime_dir
 from batchpilot_broker.paths import RegistryPaths
@@ -90,14 +90,17 @@ class Supervisor:
         return 0
 
     def _look_after_broker(self) -> None:
-        """Start the broker again where its process is gone."""
+        """Start the broker again where its process is gone, or nobody can reach it any more."""
         access = self._access
-        if access is None or (access.pid and not is_alive(access.pid, access.pid_start)):
-            _log.warning("the broker is gone; starting another")
-            try:
-                self._access = ensure_server(self._paths, self._instance)
-            except BrokerError as error:
-                _log.error("%s", error)
+        if access is not None and _is_served(access):
+            return
+        _log.warning("the broker is gone; starting another")
+        try:
+            if access is not None:
+                stop_server(self._paths, access)
+            self._access = ensure_server(self._paths, self._instance)
+        except BatchpilotError as error:
+            _log.error("%s", error)
 
     def _look_after_coordinator(self) -> int | None:
         """Start the coordinator where none runs; return its exit code where it left for good."""
@@ -179,6 +182,14 @@ class Supervisor:
             os.close(fd)
             return None
         return fd
+
+
+def _is_served(access: Access) -> bool:
+    """Tell whether a broker of ours lives and has its socket, which cleaners of /var/tmp delete."""
+    if not access.pid:
+        return True
+    sockets = [url.removeprefix("unix://") for url in access.urls if url.startswith("unix://")]
+    return is_alive(access.pid, access.pid_start) and all(map(os.path.exists, sockets))
 
 
 def main() -> int:

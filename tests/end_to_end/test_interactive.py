@@ -112,7 +112,7 @@ def session() -> dict[str, Any]:
         "umask": umask,
         "interrupt": signal.getsignal(signal.SIGINT),
         "random": random.getstate(),
-        "numpy": np.random.get_state()[1].tolist(),  # type: ignore[index]
+        "numpy": np.random.get_state()[1].tolist(),  # type: ignore[index]  # the stubs know several kinds of state
     }
 
 

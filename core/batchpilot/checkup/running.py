@@ -15,7 +15,7 @@ from batchpilot.hindrances import silence_of
 from batchpilot.store.database import Database
 from batchpilot.store.launches import failing, read_failures
 from batchpilot.store.owner import Owner, read_owner
-from batchpilot_broker.errors import StorageError
+from batchpilot_broker.errors import BrokerFull, StorageError
 from batchpilot_broker.files import read_json
 from batchpilot_broker.ignored import read_ignored
 from batchpilot_broker.paths import RegistryPaths
@@ -82,7 +82,7 @@ def _broker(paths: RegistryPaths, owner: Owner) -> Iterator[Finding]:
         ignored = read_ignored(paths, owner.instance)
     except (BrokerError, StorageError) as error:
         remedy = error.remedy or "batchpilot broker start"
-        if owner.coordinator_alive:
+        if owner.coordinator_alive or isinstance(error, BrokerFull):
             yield bad("broker", error.message, remedy)
         else:
             yield ok("broker", "not running, as the coordinator")

@@ -34,6 +34,7 @@ class Auditor:
         self._applier = applier
         self._next = 0.0
         self._wait_for_hellos = 0.0
+        self._missing: dict[str, set[int]] = {}
         self._doubted: set[int] = set()
 
     def tick(self, now: float) -> int:
@@ -52,11 +53,18 @@ class Auditor:
     def hello(self, agent: str, held: list[int]) -> None:
         """Doubt the chunks that an agent was leased and does not hold: their claim was lost.
 
-        Where one has not begun by the next audit, its jobs are fed again.
+        It may have claimed them since it said so, and is asked again. What it still does not hold
+        then, and has not begun by the next audit, is fed again.
         """
         with self._desk.db.read() as tx:
             rows = tx.all("chunks_of_agent", agent)
-        self._doubted |= {row[0] for row in rows if row[5] is None and row[0] not in held}
+        missing = {row[0] for row in rows if row[5] is None and row[0] not in held}
+        before = self._missing.pop(agent, None)
+        if before is not None:
+            self._doubted |= missing & before
+        elif missing:
+            self._missing[agent] = missing
+            self._desk.broker.control(agent, "announce")
 
     def audit(self, now: float, *, youngest: float = YOUNGEST) -> int:
         """Queue again the jobs of chunks that are nowhere."""

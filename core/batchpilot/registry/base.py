@@ -29,6 +29,10 @@ from batchpilot_broker.host import host_name, on_network
 from batchpilot_broker.paths import RegistryPaths
 
 
+LONGEST_ROOT = 440
+"""SQLite takes paths of 512 bytes; the longest of ours is that of a backup in the making."""
+
+
 class RegistryBase:
     """Hold an open registry.
 
@@ -131,6 +135,11 @@ def make_files(
         raise RegistryExists(
             f"{root} exists",
             remedy="load it with bp.load_registry(...), or choose another directory",
+        )
+    if len(os.fsencode(root)) > LONGEST_ROOT:
+        raise StorageError(
+            f"the path is longer than {LONGEST_ROOT} bytes, which SQLite does not take: {root}",
+            remedy="choose a shorter path",
         )
     build = root.with_name(f".{root.name}.{os.getpid()}.new") if file_dir is not None else root
     try:

@@ -280,7 +280,7 @@ def _loaded(job: int, body: bytes | memoryview) -> Any:
             remedy="make that module importable in this session (sys.path), then load it again",
             job=job,
         ) from error
-    except Exception as error:  # a user's class may raise anything while it is unpickled
+    except (Exception, SystemExit) as error:  # a user's class may raise anything while unpickled
         raise ResultUnreadable(
             f"the result of job {job} cannot be loaded here: {type(error).__name__}: {error}",
             remedy="use the versions of the libraries that the job ran with",

@@ -32,8 +32,6 @@ from .statements import schema, sql
 
 BUSY_SECONDS = 30.0
 SCHEMA_VERSION = 1
-LONGEST_PATH = 500
-"""Of 512 bytes SQLite keeps some for the ending of its log."""
 
 
 class Transaction:
@@ -256,12 +254,6 @@ def create(path: Path, *, network: bool) -> None:
         StorageError: The file cannot be written.
     """
     path.touch(0o600, exist_ok=False)
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        raise StorageError(
-            f"the path of {path.name} is longer than the {LONGEST_PATH} bytes that SQLite takes: "
-            f"{path}",
-            remedy="choose a shorter path for the registry",
-        )
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute(f"PRAGMA journal_mode = {'PERSIST' if network else 'WAL'}")

@@ -376,6 +376,13 @@ def test_the_broker_is_tried_again_after_pauses_that_grow(stage: Stage) -> None:
     assert pauses[:5] == [0.4, 0.8, 1.6, 3.2, 5.0]
 
 
+def test_asked_to_announce_itself_it_says_what_it_holds_now(stage: Stage) -> None:
+    stage.feed(chunk_of(1, jobs=2))
+    stage.pilot.obey({"kind": "announce"}, stage.clock.now)
+
+    assert [said["held"] for said in stage.broker.said] == [[], [1]]
+
+
 def test_a_new_generation_is_told_what_is_held(stage: Stage) -> None:
     stage.feed(chunk_of(1, jobs=2))
     stage.broker.generation = 2

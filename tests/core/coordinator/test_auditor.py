@@ -76,3 +76,23 @@ def test_what_has_ended_meanwhile_is_not_fed_again(bench: Bench) -> None:
 
     assert bench.auditor.audit(NOW + 60) == 0
     assert bench.book.states()[0] is State.DONE
+
+
+def test_a_chunk_that_its_agent_twice_does_not_know_is_fed_again(bench: Bench) -> None:
+    """The agent's claim was served, and the answer lost."""
+    fed(bench).auditor.hello("a1", [2])
+
+    assert bench.broker.told["a1"] == [{"kind": "announce"}]
+    assert bench.auditor.audit(NOW + 60) == 0
+    bench.auditor.hello("a1", [2])
+    assert bench.auditor.audit(NOW + 60) == 1
+    assert bench.book.states() == [State.QUEUED] + [State.FED] * 3
+
+
+def test_a_chunk_claimed_after_an_old_hello_is_left_alone(bench: Bench) -> None:
+    """The hello was said to a coordinator that has died since."""
+    fed(bench).auditor.hello("a1", [])
+    bench.auditor.hello("a1", [1, 2])
+
+    assert bench.auditor.audit(NOW + 60) == 0
+    assert len(bench.broker.told["a1"]) == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +28,9 @@ WITHIN = 15.0
 def kill_and_delete(registry: bp.Registry) -> None:
     """Kill the server and delete its directory."""
     access = access_of(registry)
-    kill(access.pid)
+    os.kill(access.pid, signal.SIGSTOP)  # so that no other one is started in what is deleted
     shutil.rmtree(Path(access.log).parent)
+    kill(access.pid)
 
 
 def flush(registry: bp.Registry) -> None:
@@ -67,4 +70,22 @@ def test_jobs_that_run_go_on_and_queued_ones_are_fed_again(
     assert numbers(registry, "attempt")[:GATED] == [1] * GATED
     assert max(numbers(registry, "charged")) == 0
     assert access_of(registry).generation >= generation
+    assert_each_done_once(registry, JOBS)
+
+
+def test_a_broker_whose_socket_was_deleted_is_started_again_with_its_data(
+    make_study: MakeStudy, until: Until, tell: Tell
+) -> None:
+    registry = make_study()
+    registry.batch_map(work.brief, i=range(1, JOBS + 1), more_args={"seconds": 0.003})
+    registry.submit_jobs()
+    until(lambda: registry.get_status().done > 20)
+    before, moment = access_of(registry), time.monotonic()
+    Path(before.urls[0].removeprefix("unix://")).unlink()  # as cleaners of /var/tmp do
+
+    until(lambda: access_of(registry).pid != before.pid)
+
+    tell(f"another server after {time.monotonic() - moment:.2f} s")
+    assert registry.wait_for_jobs(timeout=60, progress=False), registry.get_status()
+    assert access_of(registry).generation == before.generation
     assert_each_done_once(registry, JOBS)

@@ -106,6 +106,8 @@ class Feeder:
             AHEAD_BYTES / self._bytes_a_job.get(class_id, 64.0),
         )
         urgent = 4 * slots - depth
+        if self._sizer.is_learning(class_id, slots):
+            return urgent
         if queued_jobs >= max(ahead, slots) and urgent <= 0:
             return 0
         self.hungry = True

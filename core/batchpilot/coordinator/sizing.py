@@ -38,6 +38,11 @@ class Sizer:
         """Return the expected run time of a job in seconds, None while unknown."""
         return self._seconds.get(class_id)
 
+    def is_learning(self, class_id: str, slots: int) -> bool:
+        """Tell whether chunks are still smaller than they should be: it is early to feed ahead."""
+        wanted = target_seconds(slots) / self._seconds[class_id]
+        return self._ceiling[class_id] < min(wanted, LARGEST)
+
     def size(self, class_id: str, remaining: int, slots: int) -> int:
         """Return the number of jobs for the next chunk."""
         seconds = self._seconds.get(class_id)

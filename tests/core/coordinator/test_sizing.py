@@ -94,3 +94,14 @@ def test_a_chunk_always_has_a_job_and_never_too_many(
 
     assert 1 <= size <= LARGEST
     assert sizer.budget(C, size, slots) >= 1.0
+
+
+def test_sizes_are_being_learnt_until_a_chunk_may_hold_its_share_of_work() -> None:
+    sizer = Sizer()
+    sizer.observe("a", 0.001, 1)
+    learning = [sizer.is_learning("a", 2)]
+    for jobs in (8, 64, 512):
+        sizer.observe("a", 0.001 * jobs, jobs)
+        learning.append(sizer.is_learning("a", 2))
+
+    assert learning == [True, True, True, False]

@@ -103,7 +103,7 @@ def change_handlers() -> None:
 
 def change_the_generators() -> None:
     random.seed(1)
-    random.random = lambda: 0.5
+    random.setstate(random.Random(2).getstate())  # noqa: S311 - any state
 
 
 def lower_limits() -> None:
@@ -169,7 +169,7 @@ def _deeper(_: int) -> list[Any]:
     return list(map(_deeper, [0]))
 
 
-def fill_a_file_system_of_its_own() -> None:
+def write_more_than_it_may() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with tempfile.TemporaryFile() as file:
@@ -206,7 +206,7 @@ ENDINGS: dict[Callable[[], None], str] = {
     exhaust_descriptors: "OSError: [Errno 24] Too many open files",
     recurse_in_python: "RecursionError: maximum recursion depth exceeded",
     recurse_in_c: "signal 11 (SIGSEGV)",
-    fill_a_file_system_of_its_own: "OSError: [Errno 27] File too large",
+    write_more_than_it_may: "OSError: [Errno 27] File too large",
 }
 """What each of them is told to have failed of, "" where it is done."""
 

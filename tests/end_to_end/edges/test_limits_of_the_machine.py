@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,6 +40,19 @@ def few_processes(tmp_path: Path, until: Until) -> Iterator[Callable[[int, list[
     yield limit
     until(lambda: not (place / "cgroup.procs").read_text())
     place.rmdir()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Let all that is started have its temporary files on a disk of 2 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    if os.getuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    monkeypatch.setenv("TMPDIR", str(place))
+    yield place
+    subprocess.run(["umount", str(place)], check=True)  # noqa: S607 - where it is differs
 
 
 def with_agent(make_study: MakeStudy, until: Until) -> tuple[bp.Registry, str, list[int]]:
@@ -84,3 +100,32 @@ def test_an_agent_out_of_processes_says_so_and_others_do_its_work(
     few_processes(most, pids)
 
     check(registry, agent, "[Errno 11] Resource temporarily unavailable", until)
+
+
+def test_a_job_that_fills_the_agents_tmp_fails_and_those_that_write_until_it_is_free(
+    small_disk: Path, make_study: MakeStudy
+) -> None:
+    def use(what: str) -> str:
+        filler = Path(tempfile.gettempdir(), "filler")
+        if what == "fill":
+            with filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+        if what == "free":
+            filler.unlink()
+        if what == "print":
+            print("printed")  # noqa: T201 - a job's output
+        return what
+
+    turns = ["print", "fill", "print", "quiet", "free", "print"]
+    registry = make_study(pool=bp.pools.Local(slots=1))
+    registry.batch_map(use, what=turns)
+    registry.submit_jobs(None, {"isolation": "slot"})
+
+    assert not registry.wait_for_jobs(timeout=60, progress=False)
+    assert not list(small_disk.glob("filler"))
+    assert registry.find_error() == [2, 3]
+    assert set(registry.get_error_messages([2, 3])["message"]) == {
+        "OSError: [Errno 28] No space left on device"
+    }
+    assert [registry.get_log(job) for job in (1, 4, 5, 6)] == [["printed"], [], [], ["printed"]]

@@ -45,7 +45,7 @@ VALUES: dict[str, Any] = {
     "int": -(2**200),
     "float": math.inf,
     "complex": 1 - 2j,
-    "text": "größer als \U0001f600 \udc80",
+    "text": "größer, ñ \U0001f600 \udc80",
     "empty text": "",
     "bytes": bytes(range(256)),
     "bytearray": bytearray(b"ab"),

@@ -55,7 +55,7 @@ def test_agents_that_fail_to_start_are_told_wherever_one_looks(
     code, _, err = call("wait", where, "--quiet", "--timeout", "8")
 
     assert code == 4
-    (told,) = (line for line in err.splitlines() if "failed to start" in line)
+    told = [line for line in err.splitlines() if "failed to start" in line][-1]
     assert re.fullmatch(
         r"Warning: agents of pool local failed to start \d times in a row, last [\d.]+ s ago: "
         r"FileNotFoundError: .*/gone/batchpilot-local-.*",

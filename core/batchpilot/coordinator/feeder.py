@@ -13,6 +13,8 @@ from collections.abc import Callable
 import msgpack
 import numpy as np
 
+from batchpilot.errors import BrokerFull
+from batchpilot.store.changing import end_chunk
 from batchpilot.store.database import Transaction
 from batchpilot.store.pages import Ids, State, pack_ranges, ranges_of, unpack_ranges
 from batchpilot.store.params import ParsReader
@@ -28,6 +30,11 @@ from .sizing import LONG_JOB, Sizer
 AHEAD_SECONDS = 12 * 3600.0
 AHEAD_JOBS = 100_000
 AHEAD_BYTES = 64 << 20
+LEAST_BYTES = 1 << 18
+PAUSE_WHEN_FULL = 1.0
+TICKS_AHEAD = 8
+"""A tick feeds at most this part of what may lie ahead: one large script would block the broker."""
+
 CHUNKS_A_TICK = 16
 JOBS_A_TICK = 16_384
 
@@ -51,6 +58,8 @@ class Feeder:
         self._bytes_a_job: dict[str, float] = {}
         self._limiter = Limiter(desk)
         self._allowed = 0.0
+        self._bytes_ahead = AHEAD_BYTES
+        self._resume = 0.0
         self.hungry = False
         self.outstanding = 0.0
 
@@ -69,7 +78,7 @@ class Feeder:
             jobs * (self._sizer.expected(name) or 0.0) for name, (_, jobs) in queued.items()
         )
         self._allowed = self._limiter.room()
-        if not waiting or not self._allowed:
+        if not waiting or not self._allowed or now < self._resume:
             return 0
         depths = self._desk.broker.depths(waiting)
         fed = 0
@@ -86,13 +95,25 @@ class Feeder:
             chunks, again = self._cut(tx, class_id, room, now)
         self._allowed -= len(chunks)
         self.hungry = self.hungry and self._allowed > 0
-        if chunks:
+        if not chunks:
+            return 0
+        try:
             size = self._desk.broker.feed(chunks, again=again)
-            jobs = sum(chunk.size for chunk in chunks)
-            self._bytes_a_job[class_id] = size / jobs
-            self._desk.bus.tell(ChunksFed(class_id, len(chunks), jobs))
-            return jobs
-        return 0
+        except BrokerFull:
+            self._feed_less(chunks, now)
+            raise
+        jobs = sum(chunk.size for chunk in chunks)
+        self._bytes_a_job[class_id] = size / jobs
+        self._desk.bus.tell(ChunksFed(class_id, len(chunks), jobs))
+        return jobs
+
+    def _feed_less(self, chunks: list[Chunk], now: float) -> None:
+        """Queue again what a full broker refused, and keep half as much there from now on."""
+        self._resume = now + PAUSE_WHEN_FULL
+        self._bytes_ahead = max(self._bytes_ahead // 2, LEAST_BYTES)
+        with self._desk.db.write() as tx:
+            for chunk in chunks:
+                end_chunk(tx, chunk.id)
 
     def _room(self, class_id: str, depth: int, queued_jobs: int) -> int:
         """Return how many chunks may be fed now."""
@@ -103,7 +124,7 @@ class Feeder:
         ahead = min(
             AHEAD_JOBS,
             AHEAD_SECONDS * slots / expected,
-            AHEAD_BYTES / self._bytes_a_job.get(class_id, 64.0),
+            self._bytes_ahead / self._bytes_a_job.get(class_id, 64.0),
         )
         urgent = 4 * slots - depth
         if self._sizer.is_learning(class_id, slots):
@@ -133,8 +154,9 @@ class Feeder:
         slots = self._desk.slots()
         remaining = int(tx.execute("span_left", class_id).fetchone()[0])
         chunks: list[Chunk] = []
-        jobs = again = 0
-        while jobs < JOBS_A_TICK and len(chunks) < self._allowed:
+        jobs = again = size = 0
+        enough = self._bytes_ahead // TICKS_AHEAD
+        while jobs < JOBS_A_TICK and size < enough and len(chunks) < self._allowed:
             full = len(chunks) >= room
             taken = self._take_again(tx, class_id, remaining, full=full)
             came_back = taken is not None
@@ -147,6 +169,7 @@ class Feeder:
             if len(ids):
                 chunks.append(self._make(tx, class_id, submission, ids, slots, now))
                 jobs += len(ids)
+                size += len(chunks[-1].pars)
                 again += came_back
             remaining -= 0 if came_back else len(ids)
         return chunks, again

@@ -19,6 +19,7 @@ from batchpilot.pools import Local
 from batchpilot.resources import check_servable
 from batchpilot.store.launches import LaunchFailure, forget_failure, note_failure
 from batchpilot_agent.launch import launch_local
+from batchpilot_agent.settings import Exit
 from batchpilot_broker.nouns import ResourceClass
 
 from .desk import Desk
@@ -27,6 +28,7 @@ from .judge import misfit
 
 
 PAUSES = (0.0, 1.0, 5.0, 15.0, 60.0)
+IN_A_ROW = 120.0
 SHOWN_LINES = 20
 
 
@@ -64,6 +66,7 @@ class Scaler:
     wanted: dict[str, int] = field(default_factory=dict)
     _started: dict[str, _Starting] = field(default_factory=dict)
     _trouble: dict[str, _Trouble] = field(default_factory=dict)
+    _broken: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def tick(self, now: float) -> None:
         """Start what is wanting; look after what was started."""
@@ -122,8 +125,18 @@ class Scaler:
             if status is None:
                 continue
             del self._started[agent]
-            if status != 0 and not started.came:
+            if status == Exit.FAILED and started.came:
+                self._broke_down(agent, started.pool, now)
+            elif status != 0 and not started.came:
                 self._failed(agent, started.pool, now)
+
+    def _broke_down(self, agent: str, pool: str, now: float) -> None:
+        """Note an agent that came and could not work, and pause longer where they do so in a row."""
+        count, last = self._broken.get(pool, (0, 0.0))
+        count = count + 1 if now - last < IN_A_ROW else 1
+        self._broken[pool] = count, now
+        self._trouble[pool] = _Trouble(failures=count - 1)
+        self._failed(agent, pool, now)
 
     def _recovered(self, pool: str) -> None:
         self._trouble.pop(pool, None)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchpilot_broker.coordside import BrokerStatus, CoordinatorBroker, Survey
-from batchpilot_broker.errors import BrokerUnavailable, TermSuperseded
+from batchpilot_broker.errors import BrokerFull, BrokerUnavailable, TermSuperseded
 from batchpilot_broker.nouns import AgentInfo, AgentState, Chunk, ResourceClass
 
 
@@ -22,6 +22,7 @@ class MemoryBroker(CoordinatorBroker):
     Attributes:
         office: Highest term that has taken office.
         up: Whether it answers.
+        room: Bytes that it can still take.
         chunks: Everything ever fed, by number.
         queues: Numbers of the chunks queued for each class, head first.
         held: Agent that holds a chunk, by number.
@@ -36,6 +37,7 @@ class MemoryBroker(CoordinatorBroker):
         self.rejected = Counter()
         self.office = self._term = 0
         self.up = True
+        self.room = 1 << 40
         self.chunks: dict[int, Chunk] = {}
         self.queues: defaultdict[str, list[int]] = defaultdict(list)
         self.held: dict[int, str] = {}
@@ -56,6 +58,10 @@ class MemoryBroker(CoordinatorBroker):
     def feed(self, chunks: Sequence[Chunk], *, again: int = 0) -> int:
         """Queue chunks; those fed again at the head, behind others of their kind."""
         self._fence()
+        size = sum(len(chunk.pars) + 100 for chunk in chunks)
+        if size > self.room:
+            raise BrokerFull("the broker has reached its memory limit")
+        self.room -= size
         for at, chunk in enumerate(chunks):
             queue = self.queues[chunk.class_id]
             if chunk.id in self.held or chunk.id in queue:
@@ -66,7 +72,7 @@ class MemoryBroker(CoordinatorBroker):
                 queue.insert(sum(number in self._again for number in queue), chunk.id)
             else:
                 queue.append(chunk.id)
-        return sum(len(chunk.pars) + 100 for chunk in chunks)
+        return size
 
     def withdraw(self, class_id: str, chunks: Sequence[int]) -> list[int]:
         """Take back what nobody has claimed."""

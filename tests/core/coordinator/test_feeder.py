@@ -15,7 +15,7 @@ from batchpilot.errors import OwnershipLost
 from batchpilot.resources import class_id
 from batchpilot.store.changing import queue_again, revoke
 from batchpilot.store.pages import State
-from batchpilot_broker.errors import BrokerUnavailable, TermSuperseded
+from batchpilot_broker.errors import BrokerFull, BrokerUnavailable, TermSuperseded
 from batchpilot_broker.nouns import Chunk, Isolation, Outcome, ResourceClass
 
 from .conftest import Bench
@@ -264,3 +264,27 @@ def test_what_was_fed_is_told(bench: Bench) -> None:
     tick(bench)
 
     assert bench.told(ChunksFed) == [ChunksFed(CLASS, 2, 2)]
+
+
+def test_a_full_broker_is_fed_less_until_it_takes_it_and_nothing_is_left_out(bench: Bench) -> None:
+    jobs = 20_000
+    bench.book.define(jobs)
+    bench.book.queue(range(1, jobs + 1))
+    teach(bench, 0.0001)
+    bench.broker.room = 30_000
+    refused = 0
+    for second in range(40):
+        try:
+            bench.feeder.tick(NOW + 2 * second)
+        except BrokerFull:
+            refused += 1
+            assert bench.book.states().count(State.FED) == sum(
+                chunk.size for chunk in bench.broker.chunks.values()
+            )
+        if refused > 3:
+            bench.broker.room = 1 << 40
+    bench.feeder.tick(NOW + 100)
+
+    assert refused > 3
+    fed = [job for chunk in bench.broker.chunks.values() for job in chunk.ids()]
+    assert sorted(fed) == list(range(1, jobs + 1))

@@ -13,6 +13,8 @@ from batchpilot.coordinator.happenings import LaunchFailed
 from batchpilot.coordinator.scaler import Scaler, _Starting
 from batchpilot.store.launches import RECENT, LaunchFailure, launch_failures, note_failure
 
+from batchpilot_agent.settings import Exit
+
 from .conftest import Bench
 
 
@@ -81,3 +83,18 @@ def test_old_failures_say_nothing_about_now(bench: Bench) -> None:
 
     assert noted(bench, 50.0 + RECENT)[0].last_word == "it wrote nothing"
     assert noted(bench, 51.0 + RECENT) == []
+
+
+def test_agents_that_come_and_cannot_work_are_started_after_growing_pauses(bench: Bench) -> None:
+    scaler = Scaler(bench.desk)
+    pauses = []
+    for attempt in range(3):
+        end(scaler, Exit.FAILED, f"b{attempt}")
+        bench.agent(f"b{attempt}")
+        scaler.tick(100.0)
+        pauses.append(scaler._trouble["local"].until - 100.0)
+
+    (failure,) = noted(bench, 100.0)
+
+    assert pauses == [0.0, 1.0, 5.0]
+    assert failure.failures == 3

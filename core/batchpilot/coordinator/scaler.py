@@ -131,7 +131,7 @@ class Scaler:
                 self._failed(agent, started.pool, now)
 
     def _broke_down(self, agent: str, pool: str, now: float) -> None:
-        """Note an agent that came and could not work, and pause longer where they do so in a row."""
+        """Note an agent that came and could not work; in a row they make the pauses grow."""
         count, last = self._broken.get(pool, (0, 0.0))
         count = count + 1 if now - last < IN_A_ROW else 1
         self._broken[pool] = count, now

@@ -12,7 +12,6 @@ import pytest
 from batchpilot.coordinator.happenings import LaunchFailed
 from batchpilot.coordinator.scaler import Scaler, _Starting
 from batchpilot.store.launches import RECENT, LaunchFailure, launch_failures, note_failure
-
 from batchpilot_agent.settings import Exit
 
 from .conftest import Bench

@@ -49,7 +49,7 @@ def leave_a_limit() -> None:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
-    time.sleep(0.002)
+    time.sleep(0.03)
 
 
 def leave_memory() -> None:
@@ -63,7 +63,7 @@ def leave_an_affinity() -> None:
     import time  # noqa: PLC0415 - as in a job
 
     os.nice(1)
-    time.sleep(0.002)
+    time.sleep(0.03)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_running_job_is_announced(agent: Agent, tmp_path: Path) -> None:
         import time  # noqa: PLC0415 - as in a job
 
         while not go.exists():
-            time.sleep(0.002)
+            time.sleep(0.03)
 
     slot = agent.slot(wait)
     slot.order([(0,), (0,)], ids=[30, 31])

@@ -212,7 +212,7 @@ ENDINGS: dict[Callable[[], None], str] = {
 
 KINDS = {fun.__name__: fun for fun in ENDINGS}
 SECONDS = 0.003
-"""A job of less than a millisecond is not asked the dear questions."""
+"""Long enough for threads to be seen; what is dear to find is looked for at the end of a chunk."""
 
 
 def run(kind: str, turn: int) -> Any:

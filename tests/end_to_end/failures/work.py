@@ -102,7 +102,7 @@ def dirty(i: int, what: str) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
     elif what == "memory":
         _kept.append(b"%d" % (i % 10) * (300 << 20))
-    time.sleep(0.002)  # of a shorter job the dear questions are not asked
+    time.sleep(0.03)  # of a shorter job the dear questions are not asked
     return os.getpid()
 
 

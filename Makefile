@@ -1,5 +1,5 @@
 # The whole workflow; `make help` tells it.
-# ARGS goes to the program that is run: `make test ARGS="-n 2 tests/broker"`.
+# ARGS goes to the program that is run: `make test ARGS="-n 2 tests/broker"`. Tests that wait run side by side.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +24,7 @@ demo: $(RUNS) ## Compare learners on real data: the whole machine at work on thi
 test: $(DEVELOPS) ## Install what the tests need, run all checks, then all tests
 	@scripts/test-deps
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 4 $(ARGS)
 
 check: $(DEVELOPS) ## Lint, format, types, architecture, dependencies, spelling
 	$(BIN)/ruff check .

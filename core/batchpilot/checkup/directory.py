@@ -29,13 +29,14 @@ _SHOWN = 3
 
 def check_directory(paths: RegistryPaths) -> Iterator[Finding]:
     """Yield what is found in a registry's directory."""
-    yield _space(paths)
+    yield space(paths)
     yield _rights(paths)
     yield _place(paths)
     yield from _database(paths)
 
 
-def _space(paths: RegistryPaths) -> Finding:
+def space(paths: RegistryPaths) -> Finding:
+    """Tell whether the registry's disk has room."""
     disk = os.statvfs(paths.root)
     free = disk.f_bavail * disk.f_frsize
     text = f"{free / LITTLE:.1f} GB free"

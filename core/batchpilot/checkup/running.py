@@ -38,7 +38,7 @@ def check_running(paths: RegistryPaths) -> Iterator[Finding]:
         return
     now = time.time()
     yield _coordinator(paths, owner, waiting, now)
-    yield from _broker(paths, owner)
+    yield from broker(paths, owner)
     for failure in failures:
         yield bad("agents", failing(failure, now), f"mend that; more is in {paths.logs}")
     if not failures:
@@ -74,7 +74,8 @@ def _coordinator(paths: RegistryPaths, owner: Owner, waiting: int, now: float) -
     return ok("coordinator", f"{silence}, and nothing is to be done")
 
 
-def _broker(paths: RegistryPaths, owner: Owner) -> Iterator[Finding]:
+def broker(paths: RegistryPaths, owner: Owner) -> Iterator[Finding]:
+    """Tell whether the broker answers and takes writes, and what it has ignored."""
     if not owner.coordinator_alive and not paths.broker.exists():
         yield ok("broker", "there is none, and none is needed")
         return

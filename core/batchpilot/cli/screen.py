@@ -42,6 +42,7 @@ def _lines(snapshot: Snapshot, *, fancy: bool) -> Iterator[str | Text]:
     yield from _errors(snapshot)
     yield _daemon("Coordinator", snapshot.coordinator, _office)
     yield _daemon("Broker", snapshot.broker, _server)
+    yield from (Text(f"Trouble: {trouble}", style="red") for trouble in snapshot.trouble)
 
 
 def _progress(snapshot: Snapshot, *, fancy: bool) -> str | Text:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from batchpilot import control
+from batchpilot.checkup.directory import space
+from batchpilot.checkup.finding import Health
+from batchpilot.checkup.running import broker
 from batchpilot.ids import JobIds
 from batchpilot.pace import recent_pace
 from batchpilot.registry.whole import Registry
 from batchpilot.status import Status
+from batchpilot.store.owner import read_owner
+from batchpilot_broker.paths import RegistryPaths
 
 from .grouping import Group, group_failures
 
@@ -43,6 +48,7 @@ class Snapshot:
         errors: The failed and expired jobs with the highest ids, grouped by message.
         broker: State of the broker.
         coordinator: State of the coordinator.
+        trouble: What keeps work from going on now, each with its remedy.
     """
 
     registry: str
@@ -53,6 +59,7 @@ class Snapshot:
     errors: tuple[Group, ...]
     broker: Mapping[str, Any]
     coordinator: Mapping[str, Any]
+    trouble: tuple[str, ...] = ()
 
     @property
     def ended(self) -> int:
@@ -84,6 +91,7 @@ class Snapshot:
             ],
             "broker": dict(self.broker),
             "coordinator": dict(self.coordinator),
+            "trouble": list(self.trouble),
         }
 
 
@@ -101,7 +109,15 @@ def take_snapshot(registry: Registry) -> Snapshot:
         errors=tuple(group_failures(failures(registry, most=LATEST))),
         broker=control.broker_status(registry.paths),
         coordinator=control.coordinator_status(registry.paths),
+        trouble=tuple(_trouble(registry.paths)),
     )
+
+
+def _trouble(paths: RegistryPaths) -> Iterator[str]:
+    """Yield what `doctor` would say of a full disk, and of a broker that is full or silent."""
+    for finding in (space(paths), *broker(paths, read_owner(paths))):
+        if finding.health is Health.BAD:
+            yield f"{finding.check}: {finding.text}; {finding.remedy}"
 
 
 def failures(

@@ -57,6 +57,7 @@ def test_work_goes_on_when_a_full_broker_has_room_again(
     assert code == 1, said
     assert "has reached its memory limit" in said
     assert "raise its maxmemory" in said
+    assert "has reached its memory limit" in call("status", registry.file_dir)[1]
     broker.client.config_set("maxmemory", 0)
 
     all_done_once(registry)

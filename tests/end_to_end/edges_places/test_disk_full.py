@@ -39,7 +39,9 @@ def test_work_goes_on_when_a_full_disk_has_space_again(
     assert code == 1, said
     assert "0.0 GB free" in said
     assert "make space" in said
-    assert call("status", registry.file_dir)[0] == 0
+    code, said = call("status", registry.file_dir)
+    assert code == 0
+    assert "Trouble: space: " in said
     ballast.unlink()
 
     assert registry.wait_for_jobs(timeout=60, progress=False), registry.get_status()

@@ -135,7 +135,7 @@ def clear(instance: str) -> None:
     home.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def debian_one() -> Path | None:
+def packaged() -> Path | None:
     """Return the distribution's server; a virtual environment may have another on PATH."""
     found = shutil.which("redis-server", path="/usr/bin:/usr/local/bin")
     return Path(found) if found else None
@@ -147,7 +147,7 @@ def oldest() -> Path | None:
     return Path(spec.origin).parent / "bin" / "redis-server" if spec and spec.origin else None
 
 
-SERVERS = {"valkey": lambda: _bundled() or find_server().path, "redis7": debian_one, "redis6": oldest}
+SERVERS = {"valkey": lambda: _bundled() or find_server().path, "redis7": packaged, "redis6": oldest}
 NAMED = os.environ.get("BATCHPILOT_TEST_BROKER")
 
 

@@ -18,12 +18,12 @@ from batchpilot_broker.errors import BrokerRefused
 from batchpilot_broker.server import ensure_server
 
 from .conftest import Call, MakeBroker
-from .tools import debian_one_redis, oldest_redis, server_binary
+from .tools import packaged_redis, oldest_redis, server_binary
 
 
 SERVERS: dict[str, tuple[Callable[[], Path | None], str]] = {
     "bundled": (server_binary, "Valkey"),
-    "Debian's": (debian_one_redis, "Redis"),
+    "Debian's": (packaged_redis, "Redis"),
     "oldest": (oldest_redis, "Redis 6.2"),
 }
 
@@ -74,7 +74,7 @@ class Secured:
 @pytest.fixture
 def secured(make_broker: MakeBroker, tmp_path: Path) -> Secured:
     """Give a broker that speaks TLS only, as `rediss://` has it."""
-    binary = debian_one_redis()
+    binary = packaged_redis()
     if binary is None:
         pytest.skip("NOT TESTED: there is no Redis here that speaks TLS")
     authority, port = trustme.CA(), free_port()

@@ -32,7 +32,7 @@ def server_binary() -> Path:
     return _bundled() or find_server().path
 
 
-def debian_one_redis() -> Path | None:
+def packaged_redis() -> Path | None:
     """Return the distribution's Redis."""
     found = shutil.which("redis-server", path="/usr/bin:/usr/local/bin:/opt/bin")
     return Path(found) if found else None

@@ -18,7 +18,7 @@ from batchpilot_broker.errors import BrokerRefused
 from batchpilot_broker.server import ensure_server
 
 from .conftest import Call, MakeBroker
-from .tools import packaged_redis, oldest_redis, server_binary
+from .tools import oldest_redis, packaged_redis, server_binary
 
 
 SERVERS: dict[str, tuple[Callable[[], Path | None], str]] = {

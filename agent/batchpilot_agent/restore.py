@@ -6,7 +6,7 @@ of recursion are compared and put back (the standard streams are `capture`'s, ge
 *Has it left behind what cannot be taken back?* Threads, children, many open files, limits, much
 memory, builtins with other meanings: then the slot is dirty and is replaced. Every job pays for
 the questions, so the dear ones (all signals, limits, memory, builtins; 0.1 ms together when cold)
-are asked only after a job of at least 20 ms and after the last of an order. Attributes of other
+are asked only after a job of more than 1 ms and after the last of an order. Attributes of other
 modules are not looked at: jobs that change them need `isolation="process"`.
 
 What still runs is looked for before the job's output is taken: what a thread or a child writes
@@ -33,7 +33,7 @@ from .segments import high_fd
 SHORTEST_FORK = 20e-6
 """Seconds that making a process takes at the least: a job that ran less has no children."""
 
-LONG_JOB = 0.02
+LONG_JOB = 0.001
 """Seconds from which on the dear questions are asked after a job."""
 
 MEMORY_GROWTH = 256 << 20

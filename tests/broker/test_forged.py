@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchpilot_broker.codec import Seal
@@ -109,7 +109,9 @@ def test_a_chunk_with_any_bit_flipped_on_the_broker_is_refused(
     sealed = zlib.decompress(data)
     bit = int(where * len(data) * 8)
     data[bit // 8] ^= 1 << bit % 8
-    assume(unpacked(bytes(data)) != sealed)  # a few bits of RQ's compression mean nothing
+    if unpacked(bytes(data)) == sealed:  # a few bits of RQ's compression mean nothing
+        firing_range.coordinator.withdraw(firing_range.bench.CLASS, [firing_range.number])
+        return
 
     assert firing_range.is_refused(bytes(data))
 

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _fly(settings: Settings) -> int:
-    from .pilot import fly  # noqa: PLC0415 - loads redis, which the keeper must not
+    from .pilot.pilot import fly  # noqa: PLC0415 - loads redis, which the keeper must not
 
     return fly(settings)
 

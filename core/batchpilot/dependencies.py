@@ -1,8 +1,8 @@
 """What the functions of a registry depend on: packages, source files, exported objects.
 
-Agents provide them before they load a function (`batchpilot_agent.dependencies`). A session tries
-packages and sources when it makes or loads the registry, and only warns where they fail: the nodes
-may have what this computer lacks.
+Agents provide them before they load a function (`batchpilot_agent.slot.dependencies`). A session
+tries packages and sources when it makes or loads the registry, and only warns where they fail: the
+nodes may have what this computer lacks.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from batchpilot_agent.dependencies import defined, new_namespace, run_source
 from batchpilot_agent.manifest import Dependencies, StoredExport, StoredSource
 from batchpilot_agent.objects import ObjectStore, content_hash
+from batchpilot_agent.slot.dependencies import defined, new_namespace, run_source
 
 from .errors import DefinitionError
 from .notices import warn

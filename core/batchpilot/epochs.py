@@ -18,9 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from batchpilot_agent.finder import OWN_PACKAGES
 from batchpilot_agent.manifest import Dependencies, Manifest, StoredModule, python_minor
 from batchpilot_agent.objects import ObjectStore
+from batchpilot_agent.slot.finder import OWN_PACKAGES
 
 from .functions import Parameters, describe_function, pickle_function
 from .pickled import files_in

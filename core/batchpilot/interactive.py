@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any, Self
 import msgpack
 import numpy as np
 
-from batchpilot_agent.capture import Capture, Spool
-from batchpilot_agent.epoch import failure_of, load_epoch
 from batchpilot_agent.errors import EpochError
-from batchpilot_agent.execution import Execution, Order
 from batchpilot_agent.objects import ObjectStore
-from batchpilot_agent.seeds import kept_generators
 from batchpilot_agent.segments import SegmentWriter, create_segment
-from batchpilot_agent.threads import limited_threads
-from batchpilot_agent.values import ValueReader
+from batchpilot_agent.slot.capture import Capture, Spool
+from batchpilot_agent.slot.epoch import failure_of, load_epoch
+from batchpilot_agent.slot.execution import Execution, Order
+from batchpilot_agent.slot.seeds import kept_generators
+from batchpilot_agent.slot.threads import limited_threads
+from batchpilot_agent.slot.values import ValueReader
 from batchpilot_broker.frames import NO_PART, pack_row
 from batchpilot_broker.nouns import Isolation, Outcome, Reason
 from batchpilot_broker.paths import RegistryPaths

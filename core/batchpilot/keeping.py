@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from batchpilot_agent.dependencies import kept_builtins
-from batchpilot_agent.finder import EpochFinder
+from batchpilot_agent.slot.dependencies import kept_builtins
+from batchpilot_agent.slot.finder import EpochFinder
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import sys
 import traceback
 
 from batchpilot.registry.whole import open_registry
-from batchpilot_agent.values import ResultPickler
+from batchpilot_agent.slot.values import ResultPickler
 
 
 def main(words: list[str]) -> int:

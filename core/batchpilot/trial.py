@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchpilot.errors import BatchpilotError, DefinitionError, JobFailed
-from batchpilot_agent.dependencies import kept_builtins, overrule, provide
-from batchpilot_agent.epoch import Call, make_call
 from batchpilot_agent.job import Job
 from batchpilot_agent.manifest import Dependencies
 from batchpilot_agent.objects import ObjectStore
-from batchpilot_agent.seeds import kept_generators
-from batchpilot_agent.templates import template_environment
-from batchpilot_agent.threads import limited_threads
+from batchpilot_agent.pilot.templates import template_environment
+from batchpilot_agent.slot.dependencies import kept_builtins, overrule, provide
+from batchpilot_agent.slot.epoch import Call, make_call
+from batchpilot_agent.slot.seeds import kept_generators
+from batchpilot_agent.slot.threads import limited_threads
 from batchpilot_broker.paths import RegistryPaths
 
 

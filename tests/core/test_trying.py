@@ -15,7 +15,7 @@ import pytest
 from batchpilot.errors import DefinitionError, JobFailed, JobsNotFound
 from batchpilot.ids import BatchpilotWarning
 from batchpilot.registry.whole import load_registry
-from batchpilot_agent.seeds import job_seed
+from batchpilot_agent.slot.seeds import job_seed
 
 from .conftest import HandMade, Make
 

@@ -10,7 +10,7 @@ import numpy as np
 from batchpilot.store.database import Transaction
 from batchpilot.store.rows import ParameterRows
 from batchpilot_agent.job import Job
-from batchpilot_agent.seeds import job_seed
+from batchpilot_agent.slot.seeds import job_seed
 
 from .base import RegistryBase
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from batchpilot.errors import ResultUnreadable
 from batchpilot_agent.objects import ObjectStore
-from batchpilot_agent.values import ValueReader
+from batchpilot_agent.slot.values import ValueReader
 
 from .database import Transaction
 from .pages import PAGE, Ids

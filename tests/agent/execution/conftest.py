@@ -282,7 +282,7 @@ class Agent:
             "agent": self.id,
             "scratch": self.scratch,
         }
-        command = [sys.executable, "-m", "batchpilot_agent.template"]
+        command = [sys.executable, "-m", "batchpilot_agent.slot.template"]
         for name, value in options.items():
             command += [f"--{name}", str(value)]
         with self.log.open("ab") as log:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchpilot_agent.capture import Capture, Spool
 from batchpilot_agent.segments import SegmentWriter
+from batchpilot_agent.slot.capture import Capture, Spool
 
 
 if TYPE_CHECKING:

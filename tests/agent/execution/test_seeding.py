@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchpilot_agent.seeds import Seeder, job_seed, kept_generators, problem_seed
+from batchpilot_agent.slot.seeds import Seeder, job_seed, kept_generators, problem_seed
 
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import Any
 import msgpack
 
 from batchpilot_agent.channel import Channel
-from batchpilot_agent.ledger import Ledger
-from batchpilot_agent.pilot import Pilot
+from batchpilot_agent.pilot.ledger import Ledger
+from batchpilot_agent.pilot.pilot import Pilot
 from batchpilot_agent.segments import SegmentWriter
 from batchpilot_agent.words import Words
 from batchpilot_broker.frames import NO_PART, Frame, Kind, pack_row, scan

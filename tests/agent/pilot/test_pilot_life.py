@@ -174,7 +174,7 @@ def test_secrets_stay_out_of_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_pilot_loads_nothing_heavy() -> None:
     heavy = {"numpy", "pandas", "sqlite3", "rq", "cloudpickle", "batchpilot"}
-    code = "import sys, batchpilot_agent.pilot; print(*sys.modules)"
+    code = "import sys, batchpilot_agent.pilot.pilot; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code],
         check=True,

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import wait_until
 
-from batchpilot_agent.handles import status_text
-from batchpilot_agent.line import Line
+from batchpilot_agent.pilot.handles import status_text
+from batchpilot_agent.pilot.line import Line
+from batchpilot_agent.pilot.work import Work, as_ranges, cut
 from batchpilot_agent.processes import marked, process_table, tree_of
-from batchpilot_agent.work import Work, as_ranges, cut
 
 from .memorybroker import chunk_of
 from .stage import Stage

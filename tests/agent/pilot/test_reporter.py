@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchpilot_agent.tail import BUFFER, MAX_ROWS, SegmentTail, Stretch
+from batchpilot_agent.pilot.tail import BUFFER, MAX_ROWS, SegmentTail, Stretch
 from batchpilot_broker.frames import (
     EVENT_ROW_SIZE,
     HEADER,

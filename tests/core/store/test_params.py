@@ -20,7 +20,7 @@ from batchpilot.registry.defining import add_jobs
 from batchpilot.store.pages import PAGE
 from batchpilot.store.params import LARGE, ParsEncoder, ParsReader
 from batchpilot_agent.objects import ObjectStore
-from batchpilot_agent.values import ValueReader
+from batchpilot_agent.slot.values import ValueReader
 
 
 @pytest.fixture

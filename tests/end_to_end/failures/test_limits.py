@@ -14,7 +14,7 @@ from tests.end_to_end.conftest import MakeStudy, numbers
 
 import batchpilot as bp
 from batchpilot import control
-from batchpilot_agent.pilot import AGAIN
+from batchpilot_agent.pilot.pilot import AGAIN
 
 from . import work
 from .conftest import Tell

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+from batchpilot_agent.settings import Exit, Settings
 from batchpilot_broker.agentside import AgentBroker
 from batchpilot_broker.errors import BatchpilotError, BrokerError
 from batchpilot_broker.host import on_network
@@ -43,7 +44,6 @@ from .memorywatch import MemoryWatch
 from .poller import Poller
 from .ports import Opener
 from .reporter import Reporter
-from .settings import Exit, Settings
 from .settler import Settler
 from .spools import Spools
 from .stopper import Stopper

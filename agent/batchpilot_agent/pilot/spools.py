@@ -10,11 +10,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchpilot_agent.segments import SegmentWriter
 from batchpilot_broker.frames import LOG, NO_PART, Kind, pack_frame
 
 from .handles import SlotHandle
 from .ledger import WriteStalled
-from .segments import SegmentWriter
 
 
 PART_SIZE = 1 << 20

@@ -8,10 +8,10 @@ from typing import Any
 
 import cloudpickle
 
-from .errors import CannotPickle
-from .failures import message_of
-from .objects import ObjectStore
-from .segments import LARGEST_WRITE
+from batchpilot_agent.errors import CannotPickle
+from batchpilot_agent.failures import message_of
+from batchpilot_agent.objects import ObjectStore
+from batchpilot_agent.segments import LARGEST_WRITE
 
 
 LARGEST_RESULT = LARGEST_WRITE - 4096

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from batchpilot_agent.settings import Settings
 from batchpilot_broker.nouns import ResourceClass
 
 from .handles import SlotHandle
-from .settings import Settings
 from .work import Order, Work
 
 

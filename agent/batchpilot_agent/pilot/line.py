@@ -8,7 +8,7 @@ from typing import Any
 
 import msgpack
 
-from .channel import LENGTH, pack_message
+from batchpilot_agent.channel import LENGTH, pack_message
 
 
 _READ = 1 << 16

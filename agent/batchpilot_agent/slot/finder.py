@@ -24,8 +24,8 @@ from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
 
-from .manifest import StoredModule
-from .objects import ObjectStore
+from batchpilot_agent.manifest import StoredModule
+from batchpilot_agent.objects import ObjectStore
 
 
 OWN_PACKAGES = frozenset(("batchpilot", "batchpilot_agent", "batchpilot_broker"))

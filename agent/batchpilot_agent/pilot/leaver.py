@@ -14,11 +14,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from batchpilot_agent.settings import Exit, Settings
+
 from .holdings import Holdings
 from .ledger import Ledger
 from .link import Link
 from .reporter import Reporter
-from .settings import Exit, Settings
 from .stopper import Stopper
 from .work import Verdict
 

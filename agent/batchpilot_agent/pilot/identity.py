@@ -8,10 +8,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from batchpilot_agent.settings import Settings
 from batchpilot_broker.host import boot_id, host_name, process_start
 from batchpilot_broker.nouns import AgentInfo
-
-from .settings import Settings
 
 
 def agent_info(settings: Settings) -> AgentInfo:

@@ -23,6 +23,8 @@ from typing import Any
 
 import msgpack
 
+from batchpilot_agent.settings import Settings
+
 from .board import Board
 from .handles import (
     Failure,
@@ -37,7 +39,6 @@ from .handles import (
 )
 from .line import Line
 from .poller import Poller
-from .settings import Settings
 
 
 MOST_TEMPLATES = 4
@@ -190,7 +191,7 @@ class Templates:
             "start": self._settings.start,
             "threads": ",".join(map(str, threads)),
         }
-        command = [sys.executable, "-P", "-m", "batchpilot_agent.template"]
+        command = [sys.executable, "-P", "-m", "batchpilot_agent.slot.template"]
         for name, value in options.items():
             command += [f"--{name}", str(value)]
         process = self._popen(

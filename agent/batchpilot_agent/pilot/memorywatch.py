@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 
+from batchpilot_agent.processes import Process, process_table, tree_of
 from batchpilot_broker.nouns import Outcome, Reason
 
 from .handles import SlotHandle
 from .holdings import Holdings
-from .processes import Process, process_table, tree_of
 from .stopper import Stopper
 from .work import Order, Verdict
 

@@ -27,7 +27,7 @@ import warnings
 from collections.abc import Callable
 from operator import is_
 
-from .segments import high_fd
+from batchpilot_agent.segments import high_fd
 
 
 SHORTEST_FORK = 20e-6

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
+from batchpilot_agent.errors import EpochError, ImportFailed
+from batchpilot_agent.failures import Failure, describe
+from batchpilot_agent.job import Job
+from batchpilot_agent.manifest import Manifest, StoredModule, python_minor
+from batchpilot_agent.objects import ObjectStore
+
 from .dependencies import overrule, provide
-from .errors import EpochError, ImportFailed
-from .failures import Failure, describe
 from .finder import EpochFinder
-from .job import Job
-from .manifest import Manifest, StoredModule, python_minor
-from .objects import ObjectStore
 
 
 __all__ = ["Call", "EpochFinder", "LoadedEpoch", "Manifest", "StoredModule", "load_epoch"]

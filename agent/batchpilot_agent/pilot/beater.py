@@ -9,6 +9,7 @@ Such as these, each of which a timeout or a look at the registry tells:
 
 from __future__ import annotations
 
+from batchpilot_agent.settings import Exit, Settings
 from batchpilot_broker.errors import StorageError
 from batchpilot_broker.files import read_json
 from batchpilot_broker.nouns import AgentState
@@ -16,7 +17,6 @@ from batchpilot_broker.nouns import AgentState
 from .holdings import Holdings
 from .leaver import Leaver
 from .link import Link
-from .settings import Exit, Settings
 
 
 INTERVAL = 5.0

@@ -7,7 +7,7 @@ import os
 import struct
 from typing import NamedTuple
 
-from .words import NO_LIMIT, WORDS, WORDS_SIZE
+from batchpilot_agent.words import NO_LIMIT, WORDS, WORDS_SIZE
 
 
 _LIMIT = struct.Struct("<I")

@@ -15,11 +15,11 @@ from typing import NoReturn
 
 import msgpack
 
+from batchpilot_agent.segments import SegmentWriter, create_segment
+from batchpilot_agent.settings import Settings
 from batchpilot_broker.frames import ENDED, NO_PART, STARTED, Kind, pack_frame, pack_row
 from batchpilot_broker.nouns import Outcome, Reason
 
-from .segments import SegmentWriter, create_segment
-from .settings import Settings
 from .work import Work, as_ranges
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from batchpilot_agent.settings import Settings
 from batchpilot_broker.errors import WireError
 from batchpilot_broker.nouns import Chunk, ResourceClass
 
 from .dispatcher import OVERTAKEN, Dispatcher
 from .holdings import Holdings, Pace, Room
 from .link import Link
-from .settings import Settings
 from .work import Order, Work
 
 

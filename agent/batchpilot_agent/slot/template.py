@@ -1,6 +1,6 @@
 """The template: a process that has loaded one epoch, and forks the slots that run its jobs.
 
-    python -m batchpilot_agent.template --registry DIR --epoch HASH --control FD --words FD
+    python -m batchpilot_agent.slot.template --registry DIR --epoch HASH --control FD --words FD
     --agent ID --scratch DIR --threads OMP,BLAS [--start fork|spawn]
 
 Single-threaded, so that fork is safe; it calls none of the user's functions. With `--start spawn`
@@ -36,14 +36,14 @@ from typing import Any, Never
 
 import msgpack
 
+from batchpilot_agent.errors import EpochError
+from batchpilot_agent.objects import ObjectStore
+from batchpilot_agent.prctl import die_with_parent
+from batchpilot_agent.segments import high_fd
 from batchpilot_broker.paths import RegistryPaths
 
 from .epoch import LoadedEpoch, failure_of, load_epoch
-from .errors import EpochError
-from .objects import ObjectStore
-from .prctl import die_with_parent
 from .seeds import Seeder
-from .segments import high_fd
 from .slot import SlotPlace, run_slot
 from .threads import limit_threads
 
@@ -205,7 +205,7 @@ def _be_nobody() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m batchpilot_agent.template")
+    parser = argparse.ArgumentParser(prog="python -m batchpilot_agent.slot.template")
     parser.add_argument("--registry", type=Path, required=True)
     parser.add_argument("--epoch", required=True)
     parser.add_argument("--control", type=int, required=True)

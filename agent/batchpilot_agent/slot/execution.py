@@ -17,17 +17,17 @@ from typing import Any
 
 import msgpack
 
+from batchpilot_agent.failures import describe
+from batchpilot_agent.job import HandBack, Job
+from batchpilot_agent.segments import SegmentWriter
 from batchpilot_broker.frames import Kind, pack_frame, pack_row
 from batchpilot_broker.nouns import Isolation, Outcome
 
 from .capture import Capture
 from .epoch import LoadedEpoch
-from .failures import describe
-from .job import HandBack, Job
 from .memory import PeakMemory
 from .restore import Snapshot
 from .seeds import Seeder, job_seed
-from .segments import SegmentWriter
 from .values import ResultPickler, ValueReader
 
 

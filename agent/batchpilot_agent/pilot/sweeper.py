@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 
+from batchpilot_agent.processes import marked, process_table, send
+from batchpilot_agent.settings import Settings
+
 from .handles import SlotHandle
-from .processes import marked, process_table, send
-from .settings import Settings
 
 
 INTERVAL = 1.0

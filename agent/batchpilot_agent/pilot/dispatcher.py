@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator
 from itertools import count
 
+from batchpilot_agent.words import NO_LIMIT
 from batchpilot_broker.nouns import Chunk, Isolation
 
 from .board import Board
@@ -20,7 +21,6 @@ from .ledger import Ledger
 from .settler import Settler
 from .sweeper import Sweeper
 from .templates import Templates
-from .words import NO_LIMIT
 from .work import Order, Work
 
 

@@ -19,10 +19,11 @@ from importlib import import_module
 from types import FunctionType, MethodType
 from typing import Any
 
-from .errors import ImportFailed
+from batchpilot_agent.errors import ImportFailed
+from batchpilot_agent.manifest import Dependencies
+from batchpilot_agent.objects import ObjectStore
+
 from .finder import remember_lines
-from .manifest import Dependencies
-from .objects import ObjectStore
 
 
 MODULE = "batchpilot_source"

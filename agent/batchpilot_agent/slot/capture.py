@@ -26,9 +26,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from batchpilot_agent.segments import SegmentWriter, high_fd
 from batchpilot_broker.frames import LOG, NO_PART, Kind, pack_frame
-
-from .segments import SegmentWriter, high_fd
 
 
 PART_SIZE = 1 << 20

@@ -23,19 +23,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchpilot_agent.channel import Channel
+from batchpilot_agent.objects import ObjectStore
+from batchpilot_agent.prctl import adopt_orphans
+from batchpilot_agent.segments import SegmentWriter, high_fd
+from batchpilot_agent.words import Words
 from batchpilot_broker.nouns import Isolation
 from batchpilot_broker.paths import RegistryPaths
 
 from .capture import Capture, Spool
-from .channel import Channel
 from .epoch import LoadedEpoch
 from .execution import Execution, Order
-from .objects import ObjectStore
-from .prctl import adopt_orphans
 from .seeds import Seeder
-from .segments import SegmentWriter, high_fd
 from .values import ValueReader
-from .words import Words
 
 
 MARKER = "BATCHPILOT_SLOT"

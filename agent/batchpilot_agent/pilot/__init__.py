@@ -1,0 +1,1 @@
+"""What an agent's pilot does: claim chunks, have slots run them, report, leave. A duty a file."""

@@ -18,10 +18,12 @@ from .reasons import Cause, Explanation, Reason
 from .registry.failures import Failures
 from .registry.whole import Registry
 from .store.database import Transaction
+from .store.gates import Gate, read_gate
 from .store.losses import losses_of
 from .store.outcomes import Located, find_records
 from .store.pages import Column, State
 from .store.queueing import Position, position_of
+from .store.retrying import Failure, tries_of
 
 
 WORDS = {
@@ -48,6 +50,8 @@ class _Facts:
     submitted: float
     class_id: str
     position: Position | None
+    gate: Gate | None
+    tries: list[Failure]
     running: tuple[Any, ...] | None
     end: Located
 
@@ -59,7 +63,8 @@ class _Facts:
             return int(tx.pages.take(column, ids)[0])
 
         state = State(value("state"))
-        row = tx.execute("read_submission", value("submission")).fetchone() or (0.0, "")
+        submission = value("submission")
+        row = tx.execute("read_submission", submission).fetchone() or (0.0, "")
         waits = state in (State.QUEUED, State.FED)
         return cls(
             job=job,
@@ -71,6 +76,8 @@ class _Facts:
             submitted=row[0],
             class_id=row[1],
             position=position_of(tx, job, row[1]) if waits else None,
+            gate=read_gate(tx, submission) if waits else None,
+            tries=tries_of(tx, submission),
             running=tx.execute("running_job", job).fetchone(),
             end=find_records(tx, ids),
         )
@@ -95,6 +102,9 @@ def _present(registry: Registry, facts: _Facts, now: float) -> Iterator[Reason]:
     match facts.state:
         case State.DEFINED:
             yield _not_submitted(registry, facts)
+        case State.QUEUED if facts.gate is not None and not facts.gate.open:
+            yield _waiting(facts.gate, now - facts.submitted)
+            yield from hindrances(registry, facts.class_id, now, waiting=True)
         case State.QUEUED | State.FED:
             yield _queued(facts, now)
             yield from hindrances(registry, facts.class_id, now)
@@ -114,6 +124,16 @@ def _not_submitted(registry: Registry, facts: _Facts) -> Reason:
         text=f"it is not submitted{before}",
         remedy=f"batchpilot submit {registry.file_dir} {facts.job}",
     )
+
+
+def _waiting(gate: Gate, seconds: float) -> Reason:
+    since = f"submitted {duration(seconds)} ago"
+    if gate.failed:
+        text = f"{since}, and about to expire: predecessor {gate.failed} failed"
+    else:
+        more = f" and {len(gate.left) - 1} more" if len(gate.left) > 1 else ""
+        text = f"{since}, waits for predecessor {gate.left[0]}{more}"
+    return Reason(cause=Cause.WAITING, text=text)
 
 
 def _queued(facts: _Facts, now: float) -> Reason:
@@ -173,6 +193,12 @@ def _ended(registry: Registry, facts: _Facts) -> Reason:
 
 
 def _past(registry: Registry, facts: _Facts) -> Iterator[Reason]:
+    if facts.tries:
+        times = "once" if len(facts.tries) == 1 else f"{len(facts.tries)} times"
+        yield Reason(
+            cause=Cause.RETRIED,
+            text=f"tried again {times}, as retries allow, after: {', '.join(facts.tries)}",
+        )
     if facts.planned:
         times = "once" if facts.planned == 1 else f"{facts.planned} times"
         yield Reason(

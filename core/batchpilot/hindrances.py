@@ -50,7 +50,12 @@ class _Scene:
 
 
 def hindrances(
-    registry: RegistryBase, class_id: str, now: float | None = None, *, running_at: str = ""
+    registry: RegistryBase,
+    class_id: str,
+    now: float | None = None,
+    *,
+    running_at: str = "",
+    waiting: bool = False,
 ) -> Iterator[Reason]:
     """Yield what keeps jobs of a class from running on.
 
@@ -59,6 +64,7 @@ def hindrances(
         class_id: Their resource class.
         now: Unix time.
         running_at: Agent at which the job in question runs: only what ends that is told.
+        waiting: Whether it waits for other jobs, and needs nobody but the coordinator.
     """
     now = time.time() if now is None else now
     scene = _Scene.of(registry, class_id, now)
@@ -66,6 +72,8 @@ def hindrances(
         yield _in_session()
         return
     yield from _no_coordinator(registry, now)
+    if waiting:
+        return
     if running_at:
         yield from _agent_gone(scene, running_at)
         return

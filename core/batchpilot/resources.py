@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
-
-import msgpack
 
 from batchpilot_broker.nouns import Isolation, ResourceClass
 
+from .classes import class_id, pack
 from .errors import NoSuchPool, SubmissionError
 from .pools import Interactive, Local, Pool
 
 
 _POSITIVE_INT = ("ncpus", "omp_threads", "blas_threads")
 _NUMBERS = ("walltime", "memory")
-_KNOWN = {*_POSITIVE_INT, *_NUMBERS, "gpus", "measure_memory", "pool", "isolation"}
+KNOWN = frozenset(
+    (*_POSITIVE_INT, *_NUMBERS, "gpus", "measure_memory", "pool", "isolation"),
+)
+"""Names that mean something here; all others are variables of job scripts."""
 
 
 def make_class(resources: Mapping[str, Any], priority: int) -> ResourceClass:
@@ -40,7 +41,7 @@ def make_class(resources: Mapping[str, Any], priority: int) -> ResourceClass:
         isolation=Isolation(resources.get("isolation", "auto")),
         priority=priority,
         measure_memory=resources.get("measure_memory", False),
-        template=tuple(sorted((k, v) for k, v in resources.items() if k not in _KNOWN)),
+        template=tuple(sorted((k, v) for k, v in resources.items() if k not in KNOWN)),
     )
 
 
@@ -77,27 +78,6 @@ def check_resources(resources: Mapping[str, Any]) -> None:
             remedy="give it as submit_jobs(max_concurrent_jobs=...)",
         )
     pack(resources)
-
-
-def class_id(resources: ResourceClass) -> str:
-    """Return the name of a class: 12 hex digits of the hash of its map."""
-    return blake2b(pack(resources.to_wire()), digest_size=6).hexdigest()
-
-
-def pack(record: Mapping[str, Any]) -> bytes:
-    """Return a map as msgpack, its names sorted.
-
-    Raises:
-        SubmissionError: A value that no job script could show.
-    """
-    try:
-        packed: bytes = msgpack.packb(dict(sorted(record.items())))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise SubmissionError(
-            f"resources must be numbers, strings, lists or maps: {error}",
-            remedy="convert the value",
-        ) from error
-    return packed
 
 
 def check_servable(resources: ResourceClass, pools: Sequence[Pool]) -> None:
@@ -146,3 +126,14 @@ def _is_int(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+__all__ = [
+    "KNOWN",
+    "check_resources",
+    "check_servable",
+    "class_id",
+    "make_class",
+    "merge_resources",
+    "pack",
+]

@@ -10,13 +10,13 @@ from pathlib import Path
 import msgpack
 import numpy as np
 
-from batchpilot.coordinator.desk import segment_of
 from batchpilot.registry.base import make_files
 from batchpilot.registry.defining import add_jobs
 from batchpilot.resources import class_id
 from batchpilot.store.changing import ROW_DTYPE, Applied, Rows, apply_rows
 from batchpilot.store.database import Database
 from batchpilot.store.pages import Column, Ids, State, pack_ranges, read_column, unpack_ranges
+from batchpilot.store.replay import segment_of
 from batchpilot_broker.frames import NO_PART
 from batchpilot_broker.nouns import Outcome, ResourceClass
 
@@ -64,7 +64,7 @@ class Book:
             tx.pages.put("submission", array(ids), number)
             tx.pages.put("state", array(ids), State.QUEUED)
             blob = array(ids).astype("<u4").tobytes()
-            tx.execute("add_span", number, name, ids[0], len(ids), blob)
+            tx.execute("add_span", number, name, ids[0], len(ids), blob, None)
         return number
 
     def feed(self, ids: Sequence[int], *, agent: str = "") -> int:

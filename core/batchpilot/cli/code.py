@@ -56,43 +56,53 @@ def _show_module(job: int, module: Module) -> None:
 
 def _show_function(job: int, code: Code) -> None:
     click.echo(f"# Job {job}, Python {code.python}, epoch {code.epoch}")
-    click.echo(_heading(code.function))
-    if code.function is not None and code.function.source is not None:
-        click.echo(code.function.source, nl=not code.function.source.endswith("\n"))
+    if code.problem is not None:
+        _show_source("Problem", code.problem)
+    _show_source("Function", code.function)
     click.echo(f"# Modules stored with it: {len(code.modules)}")
     for module in code.modules:
         kept = "" if module.source is not None else " (no source)"
         click.echo(f"#   {module.name}  {module.origin}{kept}")
 
 
+def _show_source(what: str, function: Function | None) -> None:
+    click.echo(f"# {what}{_heading(function)}")
+    if function is not None and function.source is not None:
+        click.echo(function.source, nl=not function.source.endswith("\n"))
+
+
 def _heading(function: Function | None) -> str:
     if function is None:
-        return "# Function: its pickle does not tell where it was defined"
+        return ": there is none, or its pickle does not tell where it was defined"
     if function.source is not None:
-        return f"# Function {function.name}, {function.origin}:{function.line}"
+        return f" {function.name}, {function.origin}:{function.line}"
     if function.module:
         where = function.origin or "an installed library"
-        return f"# Function {function.name} of module {function.module}, in {where}"
-    return f"# Function {function.name}, defined in {function.origin}, whose source is not kept"
+        return f" {function.name} of module {function.module}, in {where}"
+    return f" {function.name}, defined in {function.origin}, whose source is not kept"
 
 
 def _fields(job: int, code: Code, modules: tuple[Module, ...]) -> dict[str, Any]:
-    function = code.function
     return {
         "job_id": job,
         "epoch": code.epoch,
         "python": code.python,
-        "function": None
-        if function is None
-        else {
-            "name": function.name,
-            "module": function.module or None,
-            "origin": function.origin or None,
-            "line": function.line or None,
-            "source": function.source,
-        },
+        "function": _described(code.function),
+        "problem": _described(code.problem),
         "modules": [
             {"name": module.name, "origin": module.origin, "source": module.source}
             for module in modules
         ],
+    }
+
+
+def _described(function: Function | None) -> dict[str, Any] | None:
+    if function is None:
+        return None
+    return {
+        "name": function.name,
+        "module": function.module or None,
+        "origin": function.origin or None,
+        "line": function.line or None,
+        "source": function.source,
     }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from batchpilot.ids import JobIds, parse_selector
-from batchpilot.registry.whole import Registry
+from batchpilot.registry.whole import ExperimentRegistry, Registry
 
 from .code import show_code
 from .lazy import Command
@@ -22,6 +22,7 @@ from .words import Target, json_option, target_argument
 STATES = ("not-submitted", "queued", "running", "done", "error", "expired")
 LIMIT = 50
 ROOM = 60
+_IDENTITY = ("problem", "algorithm", "repl")
 
 
 @click.command(cls=Command)
@@ -62,8 +63,10 @@ def _list(target: Target, state: str | None, limit: int | None, *, as_json: bool
     if as_json:
         print_document(jobs=records)
         return
-    headers = ("id", "state", "took", "parameters", "tags", "error")
-    print_table(headers, map(_row, records), right=("id", "took"))
+    identity = _IDENTITY if isinstance(registry, ExperimentRegistry) else ()
+    headers = ("id", "state", "took", *identity, "parameters", "tags", "error")
+    rows = (_row(record, identity) for record in records)
+    print_table(headers, rows, right=("id", "took", "repl"))
     if len(shown) < len(ids):
         click.echo(f"The first {len(shown)} of {len(ids)}; more with --limit.", err=True)
 
@@ -88,10 +91,17 @@ def _record(row: Mapping[Any, Any], state: str, why: str | None) -> dict[str, An
         "seconds_running": _seconds(row["time_running"]),
         "error": why,
         "agent": plain(row["batch_id"]),
-        "pars": plain(row["job_pars"]),
+        **_pars(row),
         "resources": plain(row["resources"]),
         "tags": (plain(row["tags"]) or "").split(",") if plain(row["tags"]) else [],
     }
+
+
+def _pars(row: Mapping[Any, Any]) -> dict[str, Any]:
+    if "job_pars" in row:
+        return {"pars": plain(row["job_pars"])}
+    pars = {name: plain(row[name]) for name in ("prob_pars", "algo_pars")}
+    return {**{name: plain(row[name]) for name in _IDENTITY}, "pars": pars}
 
 
 def _seconds(time: Any) -> float | None:
@@ -99,14 +109,17 @@ def _seconds(time: Any) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def _row(record: dict[str, Any]) -> list[str]:
-    pars = ", ".join(f"{name}={value}" for name, value in (record["pars"] or {}).items())
+def _row(record: dict[str, Any], identity: Sequence[str]) -> list[str]:
+    pars = record["pars"] or {}
+    given = (pars["prob_pars"], pars["algo_pars"]) if identity else (pars,)
+    shown = ", ".join(f"{name}={value}" for values in given for name, value in values.items())
     took = record["seconds_running"]
     return [
         str(record["job_id"]),
         record["state"],
         "" if took is None else duration(took),
-        shorten(pars, ROOM),
+        *(str(record[name]) for name in identity),
+        shorten(shown, ROOM),
         ",".join(record["tags"]),
         shorten(" ".join((record["error"] or "").split()), ROOM),
     ]

@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from batchpilot.ids import JobIds
+from batchpilot.chunking import chunk as divide
+from batchpilot.ids import JobIds, parse_selector
+from batchpilot.registry.whole import Registry
 from batchpilot.status import Status
 
 from .failures import FAILED, OK, TIMED_OUT
@@ -34,6 +36,21 @@ class Resource(click.ParamType[tuple[str, Any]]):
         return name, read if isinstance(read, int | float) else text
 
 
+class Tries(click.ParamType[tuple[str, int]]):
+    """Read N, or KIND=N: tries after an error, or after a failure of a kind."""
+
+    name = "[KIND=]N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """Return the kind and the number."""
+        kind, equals, text = str(value).rpartition("=")
+        if not text.isdecimal() or (equals and not kind):
+            self.fail(f"{value!r} is neither a number nor KIND=N, e.g. memory=2", param, ctx)
+        return kind or "error", int(text)
+
+
 @click.command(cls=Command)
 @target_argument()
 @click.option(
@@ -45,13 +62,46 @@ class Resource(click.ParamType[tuple[str, Any]]):
     help="walltime=3600, ncpus=2, ...",
 )
 @click.option("--priority", default=0, show_default=True, help="Larger runs earlier.")
-def submit(target: Target, resources: tuple[tuple[str, Any], ...], priority: int) -> None:
+@click.option("--after", metavar="IDS", help="Wait until these jobs are done.")
+@click.option(
+    "--retries",
+    multiple=True,
+    type=Tries(),
+    help="2 tries more after an error; memory=2 or walltime=2: each with the limit doubled.",
+)
+@click.option(
+    "--chunk",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run N jobs at a time one after another in one slot.",
+)
+def submit(  # noqa: PLR0913, PLR0917 - its options
+    target: Target,
+    resources: tuple[tuple[str, Any], ...],
+    priority: int,
+    after: str | None,
+    retries: tuple[tuple[str, int], ...],
+    chunk: int | None,
+) -> None:
     """Submit jobs, by default all that are not submitted."""
     with target.open(writeable=True) as registry:
+        ids = target.jobs(registry)
         submitted = registry.submit_jobs(
-            target.jobs(registry), dict(resources) or None, priority=priority
+            ids if chunk is None else _in_chunks(registry, ids, chunk),
+            dict(resources) or None,
+            priority=priority,
+            after=after and parse_selector(after, registry),
+            retries=dict(retries),
         )
     _say(submitted, "submitted")
+
+
+def _in_chunks(registry: Registry, ids: JobIds | None, size: int) -> Any:
+    """Return a table of jobs, so many of them in each chunk."""
+    import pandas as pd  # noqa: PLC0415 - slow, and only needed for tables
+
+    chosen = registry.find_not_submitted() if ids is None else ids
+    return pd.DataFrame({"job_id": chosen, "chunk": divide(chosen, chunk_size=size, shuffle=False)})
 
 
 @click.command(cls=Command)

@@ -22,12 +22,12 @@ from batchpilot.store.changing import (
 )
 from batchpilot.store.database import Transaction
 from batchpilot.store.pages import ids_of
-from batchpilot.store.replay import read_stretch
+from batchpilot.store.replay import read_stretch, segment_of
 from batchpilot_broker.events import Event
 from batchpilot_broker.frames import ENDED, STARTED, Kind
 from batchpilot_broker.nouns import Report
 
-from .desk import NEVER_FITS, Desk, segment_of
+from .desk import NEVER_FITS, Desk
 from .happenings import JobsRequeued, Rejected
 from .sizing import Sizer
 
@@ -90,6 +90,8 @@ class Applier:
         self._desk.tell_ended(applied)
         if applied.requeued:
             self._desk.bus.tell(JobsRequeued("lost", applied.requeued))
+        if applied.retried:
+            self._desk.bus.tell(JobsRequeued("retry", applied.retried))
         if applied.ignored:
             self._desk.bus.tell(Rejected("late row", applied.ignored))
         for rivals in applied.rivals:

@@ -12,6 +12,7 @@ from batchpilot.pools import Interactive, Local, Pool
 from batchpilot.store.changing import ROW_DTYPE, Applied, apply_rows
 from batchpilot.store.database import Database, Transaction
 from batchpilot.store.pages import Ids, ranges_of
+from batchpilot.store.replay import segment_of
 from batchpilot_agent.segments import SegmentWriter
 from batchpilot_broker.coordside import CoordinatorBroker, Survey
 from batchpilot_broker.frames import HEADER, NO_PART, ROW, Kind, pack_frame, pack_row
@@ -94,15 +95,35 @@ class Desk:
         """Append a note to the coordinator's own segment."""
         self.segment.append(pack_frame(kind, msgpack.packb(message)))
 
-    def expire(self, tx: Transaction, ids: Ids, verdict: Verdict, applied: Applied) -> None:
+    def expire(
+        self,
+        tx: Transaction,
+        ids: Ids,
+        verdict: Verdict,
+        applied: Applied,
+        *,
+        began: bool = True,
+    ) -> None:
         """End jobs for a reason that only the coordinator knows, by rows of its own segment."""
         if not len(ids):
             return
         body = msgpack.packb(verdict.text)
         now = time.time()
+        started = now if began else 0.0
         rows = bytearray()
         for job, attempt in zip(ids.tolist(), tx.pages.take("attempt", ids).tolist(), strict=True):
-            fields = (job, attempt, Outcome.EXPIRED, verdict.reason, 0, 0, now, now, NO_PART, 0.0)
+            fields = (
+                job,
+                attempt,
+                Outcome.EXPIRED,
+                verdict.reason,
+                0,
+                0,
+                started,
+                now,
+                NO_PART,
+                0.0,
+            )
             frame = pack_row(fields, body)
             position = self.segment.append(frame)
             rows += position.to_bytes(8, "little") + frame[HEADER.size : HEADER.size + ROW.size]
@@ -113,11 +134,3 @@ class Desk:
         """Tell the bus which jobs ended, after the commit."""
         for rows in applied.ended:
             self.bus.tell(JobsEnded(rows))
-
-
-def segment_of(tx: Transaction, name: str, agent: str) -> tuple[int, int]:
-    """Return (number, applied) of a segment, noting it when it is new."""
-    row = tx.execute("read_segment", name).fetchone()
-    if row is None:
-        return int(tx.execute("add_segment", name, agent).lastrowid or 0), 0
-    return int(row[0]), int(row[1])

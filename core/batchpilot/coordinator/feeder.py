@@ -3,12 +3,14 @@
 Each class gets its own small transaction, committed before the broker is told: what a crash
 leaves between the two is found by the audit. Jobs that were handed out before and came back go to
 the head of the queue, and go there even when it is full: they do not wait behind 12 h of work.
+A chunk that the user made is fed whole, whatever its jobs take.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import msgpack
 import numpy as np
@@ -16,7 +18,14 @@ import numpy as np
 from batchpilot.errors import BrokerFull
 from batchpilot.store.changing import end_chunk
 from batchpilot.store.database import Transaction
-from batchpilot.store.pages import Ids, State, pack_ranges, ranges_of, unpack_ranges
+from batchpilot.store.pages import (
+    Ids,
+    State,
+    pack_ranges,
+    ranges_of,
+    span_ids,
+    unpack_ranges,
+)
 from batchpilot.store.params import ParsReader
 from batchpilot_broker.frames import Kind
 from batchpilot_broker.nouns import Chunk, Isolation, ResourceClass
@@ -39,6 +48,15 @@ CHUNKS_A_TICK = 16
 JOBS_A_TICK = 16_384
 
 
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    """Hold what chunks need to know of their submission."""
+
+    epoch: str
+    shown: Mapping[str, object]
+    whole: bool
+
+
 class Feeder:
     """Keep every class's queue filled.
 
@@ -54,7 +72,7 @@ class Feeder:
         self._clock = clock
         self._pars = ParsReader()
         self._classes: dict[str, ResourceClass] = {}
-        self._submissions: dict[int, tuple[str, dict[str, object]]] = {}
+        self._submissions: dict[int, _Submission] = {}
         self._bytes_a_job: dict[str, float] = {}
         self._limiter = Limiter(desk)
         self._allowed = 0.0
@@ -190,6 +208,8 @@ class Feeder:
         ids = unpack_ranges(blob)
         left = remaining + len(ids)
         size = 1 if alone else self._sizer.size(class_id, left, self._desk.slots())
+        if self._submission(tx, submission).whole and not alone:
+            size = len(ids)
         if len(ids) > size:
             tx.execute("shorten_again", pack_ranges(ids[size:]), number)
         else:
@@ -201,16 +221,16 @@ class Feeder:
         span = tx.execute("next_span", class_id).fetchone()
         if span is None:
             return None
-        number, submission, first, total, blob, done = span
+        number, submission, first, total, blob, cuts, done = span
         stop = min(done + size, total)
+        if cuts is not None:
+            ends = np.frombuffer(cuts, "<u4")
+            stop = int(ends[np.searchsorted(ends, done, "right")])
         if stop == total:
             tx.execute("drop_span", number)
         else:
             tx.execute("move_span", stop, number)
-        if blob is None:
-            ids = np.arange(first + done, first + stop)
-        else:
-            ids = np.frombuffer(blob, "<u4")[done:stop].astype(np.int64)
+        ids = span_ids(first, total, blob, done, stop)
         return submission, self._still_queued(tx, ids, submission)
 
     @staticmethod
@@ -232,13 +252,13 @@ class Feeder:
         ).lastrowid
         ranges = ranges_of(ids).tolist()
         self._desk.write_note(Kind.FED, [number, ranges, attempt])
-        epoch, shown = self._submission(tx, submission)
+        known = self._submission(tx, submission)
         offsets, pars = self._pars.slice(tx, ids)
         resources = self._classes[class_id]
         return Chunk(
             id=int(number or 0),
             class_id=class_id,
-            epoch=epoch,
+            epoch=known.epoch,
             attempt=attempt,
             ranges=tuple((first, last) for first, last in ranges),
             offsets=offsets,
@@ -247,7 +267,8 @@ class Feeder:
             isolation=self._isolation(class_id, resources),
             resources=resources,
             seed=self._desk.seed,
-            shown=shown,
+            shown=known.shown,
+            whole=known.whole,
         )
 
     def _isolation(self, class_id: str, resources: ResourceClass) -> Isolation:
@@ -257,9 +278,10 @@ class Feeder:
         long = expected is not None and expected >= LONG_JOB
         return Isolation.PROCESS if long else Isolation.SLOT
 
-    def _submission(self, tx: Transaction, number: int) -> tuple[str, dict[str, object]]:
+    def _submission(self, tx: Transaction, number: int) -> _Submission:
         known = self._submissions.get(number)
         if known is None:
-            row = tx.execute("read_submission", number).fetchone()
-            known = self._submissions[number] = (row[2], msgpack.unpackb(row[3]))
+            _, _, epoch, shown, _, _, whole = tx.execute("read_submission", number).fetchone()
+            known = _Submission(epoch, msgpack.unpackb(shown), bool(whole))
+            self._submissions[number] = known
         return known

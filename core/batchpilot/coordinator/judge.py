@@ -19,8 +19,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgpack
+import numpy as np
 
-from batchpilot.store.changing import Applied, charge, handed_out, queue_again
+from batchpilot.store.changing import (
+    NOBODY,
+    Applied,
+    charge,
+    handed_out,
+    queue_again,
+    stays_together,
+)
 from batchpilot.store.database import Transaction
 from batchpilot.store.pages import Ids, unpack_ranges
 from batchpilot_broker.host import boot_id, host_name, is_alive
@@ -186,26 +194,34 @@ class Judge:
         *,
         charged: bool,
     ) -> int:
-        """Queue again what is unfinished in chunks: the running job alone, its mates as ranges."""
+        """Queue again what is unfinished in chunks: the running job alone, its mates as ranges.
+
+        In a chunk that the user made it goes with them.
+        """
         applied = Applied()
         given = 0
-        for chunk, _, _, attempt, ranges, started in chunks:
+        for chunk, _, submission, attempt, ranges, started in chunks:
             with self._desk.db.write() as tx:
                 left = handed_out(tx, unpack_ranges(ranges), attempt)
-                running = left[:1] if started is not None else left[:0]
-                self._requeue(tx, running, charged=charged, applied=applied)
-                queue_again(tx, left[len(running) :], alone=False)
+                began = int(started is not None)
+                whole = began and stays_together(tx, submission)
+                mates = left[began:] if whole else NOBODY
+                self._requeue(tx, left[:began], mates, charged=charged, applied=applied)
+                if not whole:
+                    queue_again(tx, left[began:], alone=False)
                 tx.execute("drop_chunk", chunk)
                 given += len(left)
             self._desk.broker.release(chunk)
         self._desk.tell_ended(applied)
         return given
 
-    def _requeue(self, tx: Transaction, ids: Ids, *, charged: bool, applied: Applied) -> None:
+    def _requeue(
+        self, tx: Transaction, ids: Ids, mates: Ids, *, charged: bool, applied: Applied
+    ) -> None:
         if not charged:
-            queue_again(tx, ids, alone=True)
+            queue_again(tx, np.concatenate((ids, mates)), alone=not len(mates))
             return
-        worn_out = charge(tx, ids, applied)
+        worn_out = charge(tx, ids, applied, mates=mates)
         self._desk.expire(tx, worn_out, AGENT_LOST, applied)
 
 

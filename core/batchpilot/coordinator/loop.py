@@ -27,6 +27,7 @@ from .happenings import BrokerChanged, Bus, ChunksFed, Happening, JobsEnded, Rej
 from .judge import Judge
 from .measurer import Measurer
 from .metrics import Metrics
+from .releaser import Releaser
 from .scaler import Scaler
 from .sizing import Sizer
 
@@ -101,6 +102,7 @@ class Coordinator:
         self.feeder = Feeder(self._desk, sizer)
         self.canceller = Canceller(self._desk)
         self.applier = Applier(self._desk, sizer)
+        self.releaser = Releaser(self._desk)
         self.judge = Judge(self._desk, self.applier)
         self.scaler = Scaler(self._desk)
         self.auditor = Auditor(self._desk, self.applier)
@@ -143,6 +145,8 @@ class Coordinator:
             self.applier.tick(events)
             self._desk.broker.trim(events[-1][0])
             self._next_survey = min(self._next_survey, now + SURVEY_EVERY)
+        if self.releaser.tick(now):
+            self._next_survey = now  # what was let go is fed at once
         if now >= self._next_survey:
             self._look_around(now)
         self.auditor.tick(now)

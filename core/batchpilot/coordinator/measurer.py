@@ -81,7 +81,8 @@ class Measurer:
     def count_unfinished(self) -> int:
         """Return a number that is 0 exactly when no submitted job is unfinished."""
         with self._desk.db.read() as tx:
-            return sum(int(n) for _, n in tx.all("unfinished_by_class"))
+            held = int(tx.execute("held_left").fetchone()[0])
+            return held + sum(int(n) for _, n in tx.all("unfinished_by_class"))
 
     def back_up(self) -> None:
         """Copy the database to `backup/` if it has changed; keep the two newest."""

@@ -19,12 +19,15 @@ from batchpilot_broker.nouns import Outcome
 
 from .database import Transaction
 from .pages import LIVE_STATES, Ids, State, pack_ranges, unpack_ranges
+from .retrying import Failure, Try, failures_of, next_try
 from .statements import sql
 
 
 ROW_DTYPE = np.dtype(list(ROW_FIELDS))
 MAX_ATTEMPTS = 3
 MAX_PLANNED_ENDS = 10
+
+NOBODY: Ids = np.empty(0, np.int64)
 
 Rows = NDArray[np.void]
 
@@ -42,12 +45,14 @@ class Applied:
     Attributes:
         ended: Rows of the jobs that ended.
         requeued: Number of jobs to be fed again after a charged loss.
+        retried: Number of jobs that failed and try again.
         ignored: Number of rows that came too late.
         rivals: Jobs that ended while a newer attempt may still run.
     """
 
     ended: list[Rows] = field(default_factory=list)
     requeued: int = 0
+    retried: int = 0
     ignored: int = 0
     rivals: list[Ids] = field(default_factory=list)
 
@@ -86,6 +91,7 @@ def _apply_unique(tx: Transaction, segment: int, rows: Rows, applied: Applied) -
     expired = charge(tx, jobs[lost & current], applied)
     ended = (valid & ~lost) | (lost & current & np.isin(jobs, expired))
     applied.ignored += strangers + int((~valid | (lost & ~current)).sum())
+    ended[ended] = ~_try_again(tx, rows[ended], applied)
     _stop_running(tx, jobs[ended & (states == State.RUNNING)])
     if ended.any():
         outcome = tx.execute("add_outcome", segment, rows[ended].tobytes()).lastrowid
@@ -95,15 +101,50 @@ def _apply_unique(tx: Transaction, segment: int, rows: Rows, applied: Applied) -
         applied.rivals.append(jobs[ended & ~current])
 
 
-def charge(tx: Transaction, ids: Ids, applied: Applied) -> Ids:
-    """Charge a loss to jobs, queue again those that may try again, return those that may not."""
-    if not len(ids):
-        return ids
+def _try_again(tx: Transaction, rows: Rows, applied: Applied) -> NDArray[np.bool_]:
+    """Queue again the failed jobs whose submission allows another try; tell which they are.
+
+    What they did is revoked, as that of jobs submitted anew: no record of it counts any more.
+    """
+    tried = np.zeros(len(rows), bool)
+    failures = failures_of(rows)
+    failed = failures < len(Failure)
+    if not failed.any():
+        return tried
+    jobs = rows["job"].astype(np.int64)
+    submissions = tx.pages.take("submission", jobs).astype(np.int64)
+    for number, failure in enumerate(Failure):
+        for submission in np.unique(submissions[failures == number]).tolist():
+            further = next_try(tx, submission, failure)
+            if further is not None:
+                mine = (failures == number) & (submissions == submission)
+                _resubmit(tx, jobs[mine], further)
+                applied.retried += int(mine.sum())
+                tried |= mine
+    return tried
+
+
+def _resubmit(tx: Transaction, ids: Ids, further: Try) -> None:
+    revoke(tx, ids)
+    tx.pages.put("submission", ids, further.submission)
+    tx.pages.put("state", ids, State.QUEUED)
+    tx.execute("add_again", further.class_id, further.submission, 0, pack_ranges(ids))
+
+
+def charge(tx: Transaction, ids: Ids, applied: Applied, *, mates: Ids = NOBODY) -> Ids:
+    """Charge a loss to jobs, queue again those that may try again, return those that may not.
+
+    Args:
+        tx: A write transaction.
+        ids: The jobs that were lost.
+        applied: Where the consequences are added.
+        mates: Jobs that are to be queued with them, in one chunk, and not charged.
+    """
     charged = tx.pages.take("charged", ids).astype(np.int64) + 1
     tx.pages.put("charged", ids, np.minimum(charged, 255))
     again = ids[charged < MAX_ATTEMPTS]
     applied.requeued += len(again)
-    queue_again(tx, again, alone=True)
+    queue_again(tx, np.concatenate((again, mates)), alone=not len(mates))
     worn_out: Ids = ids[charged >= MAX_ATTEMPTS]
     return worn_out
 
@@ -202,9 +243,15 @@ def end_chunk(tx: Transaction, chunk: int) -> Ids:
     """Forget a chunk; return the jobs in it that nobody has accounted for, queued again."""
     row = tx.execute("read_chunk", chunk).fetchone()
     if row is None:
-        return np.empty(0, np.int64)
+        return NOBODY
     _, _, attempt, ranges, _, _ = row
     tx.execute("drop_chunk", chunk)
     left = handed_out(tx, unpack_ranges(ranges), attempt)
     queue_again(tx, left, alone=False)
     return left
+
+
+def stays_together(tx: Transaction, submission: int) -> bool:
+    """Tell whether a submission's chunks are the user's: their jobs come back together."""
+    row = tx.execute("read_submission", submission).fetchone()
+    return bool(row and row[6])

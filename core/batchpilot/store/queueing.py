@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .database import Transaction
-from .pages import Ids, State, read_column, unpack_ranges
+from .pages import Ids, State, read_column, span_ids, unpack_ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,5 +83,4 @@ def _unfed(tx: Transaction, class_id: str) -> Iterator[Ids]:
     for submission, ranges in tx.all("again_of_class", class_id):
         yield queued(unpack_ranges(ranges), submission)
     for submission, first, size, blob, done in tx.all("spans_of_class", class_id):
-        ids = np.arange(first, first + size) if blob is None else np.frombuffer(blob, "<u4")
-        yield queued(ids[done:].astype(np.int64), submission)
+        yield queued(span_ids(first, size, blob, done), submission)

@@ -21,6 +21,7 @@ from batchpilot.coordinator.desk import Desk
 from batchpilot.coordinator.feeder import Feeder
 from batchpilot.coordinator.happenings import Bus, Happening
 from batchpilot.coordinator.judge import Judge
+from batchpilot.coordinator.releaser import Releaser
 from batchpilot.coordinator.sizing import Sizer
 from batchpilot.pools import Local
 from batchpilot.store.owner import Office, read_owner
@@ -128,6 +129,7 @@ class Bench:
         self.feeder = Feeder(self.desk, self.sizer)
         self.applier = Applier(self.desk, self.sizer)
         self.canceller = Canceller(self.desk)
+        self.releaser = Releaser(self.desk)
         self.auditor = Auditor(self.desk, self.applier)
         self.judge = self.new_judge()
 

@@ -51,6 +51,8 @@ class Job:
         registry: The registry's directory.
         repl: Its replication, in experiments.
         instance_seed: The seed in effect while a problem's instance is made.
+        problem: Name of its problem.
+        algorithm: Name of its algorithm.
     """
 
     id: int
@@ -62,6 +64,8 @@ class Job:
     registry: Path
     repl: int | None = None
     instance_seed: int | None = None
+    problem: str | None = None
+    algorithm: str | None = None
     _rng: list[Generator] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from batchpilot_broker.paths import RegistryPaths
@@ -63,21 +63,24 @@ def launch_local(  # noqa: PLR0913 - an agent's arguments
     for name, value in options.items():
         command += [f"--{name}", str(value)]
     paths.logs.mkdir(mode=0o700, exist_ok=True)
-    log = os.open(
-        paths.logs / f"{agent_id}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-    )
+    return _start(command, paths.agent_log(agent_id))
+
+
+def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own, what it says going to the end of a file."""
+    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=said,
+            stderr=said,
             cwd="/",
             start_new_session=True,
             env=clean_environment(os.environ),
         )
     finally:
-        os.close(log)
+        os.close(said)
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
@@ -60,6 +60,61 @@ class StoredExport(NamedTuple):
     value: str
 
 
+class StoredData(NamedTuple):
+    """Hold a value whose large buffers lie beside its pickle.
+
+    Attributes:
+        stream: Hash of its pickle, protocol 5.
+        buffers: Hashes of the buffers that are not in the pickle, in its order.
+    """
+
+    stream: str
+    buffers: tuple[str, ...] = ()
+
+    @classmethod
+    def from_wire(cls, wire: Sequence[Any]) -> Self:
+        """Return the data that a list describes."""
+        stream, buffers = wire
+        return cls(stream, tuple(buffers))
+
+
+class StoredProblem(NamedTuple):
+    """Hold what instances are made of.
+
+    Attributes:
+        name: Its name.
+        function: Hash of the pickled function; None: the data is the instance.
+        data: Its static data; None where there is none.
+        seed: Seed of the instance of the first replication; None: that of the job.
+        cache: Whether instances are kept for the jobs after the first; only with a seed.
+    """
+
+    name: str
+    function: str | None
+    data: StoredData | None
+    seed: int | None
+    cache: bool
+
+    @classmethod
+    def from_wire(cls, wire: Sequence[Any]) -> Self:
+        """Return the problem that a list describes."""
+        name, function, data, seed, cache = wire
+        stored = None if data is None else StoredData.from_wire(data)
+        return cls(name, function, stored, seed, cache)
+
+
+class StoredAlgorithm(NamedTuple):
+    """Hold what is applied to instances.
+
+    Attributes:
+        name: Its name.
+        function: Hash of the pickled function; None: the instance is the result.
+    """
+
+    name: str
+    function: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
     """Hold what is there before a function of a registry is called.
@@ -93,16 +148,17 @@ class Manifest:
     """Hold the code of a submission.
 
     Attributes:
-        function: Hash of the pickled function. names: Names of the parameters, in the order of
-        each job's tuple of values. positional: Those of them that go by position, in that order.
-        passes_job: Whether the function has a parameter `job`. more_args: Hash of the pickled
-        (positional, by name) arguments that are the same for all jobs, or None. modules: All
-        loaded modules outside the standard library and site-packages. path: Entries of sys.path
-        outside of them. work_dir: Where jobs begin. python: Python's minor version. hash_seed:
-        PYTHONHASHSEED of the jobs. dependencies: What is there before the function is loaded.
+        function: Hash of the pickled function, "" in experiments. names: Names of the parameters,
+        in the order of each job's tuple of values. positional: Those of them that go by position,
+        in that order. passes_job: Whether the function has a parameter `job`. more_args: Hash of
+        the pickled (positional, by name) arguments that are the same for all jobs, or None.
+        modules: All loaded modules outside the standard library and site-packages. path: Entries
+        of sys.path outside of them. work_dir: Where jobs begin. python: Python's minor version.
+        hash_seed: PYTHONHASHSEED of the jobs. dependencies: What is there before the function is
+        loaded. problems, algorithms: What experiments are made of; a map has none.
     """
 
-    function: str
+    function: str = ""
     names: tuple[str, ...]
     positional: tuple[str, ...] = ()
     passes_job: bool = False
@@ -113,11 +169,16 @@ class Manifest:
     python: str
     hash_seed: int = 0
     dependencies: Dependencies = Dependencies()
+    problems: tuple[StoredProblem, ...] = ()
+    algorithms: tuple[StoredAlgorithm, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the object's bytes; equal manifests have equal bytes."""
         wire = asdict(self)
         del wire["dependencies"]
+        for name in ("problems", "algorithms"):
+            if not wire[name]:
+                del wire[name]  # so that the epoch of a map is what it was before experiments
         data: bytes = msgpack.packb({"v": MANIFEST_VERSION, **wire, **self.dependencies.to_wire()})
         return data
 
@@ -144,5 +205,7 @@ class Manifest:
         known["modules"] = tuple(StoredModule(*module) for module in known["modules"])
         for name in ("names", "positional", "path"):
             known[name] = tuple(known[name])
+        known["problems"] = tuple(map(StoredProblem.from_wire, wire.get("problems", ())))
+        known["algorithms"] = tuple(StoredAlgorithm(*one) for one in wire.get("algorithms", ()))
         known["dependencies"] = Dependencies.from_wire(wire)
         return cls(**known)

@@ -7,6 +7,7 @@ unpickled is what was stored.
 
 from __future__ import annotations
 
+import mmap
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from .errors import ObjectForged, ObjectMissing
 HASH_SIZE = 32
 
 
-def content_hash(data: bytes) -> str:
+def content_hash(data: bytes | memoryview) -> str:
     """Return the name of an object with these bytes."""
     return blake2b(data, digest_size=HASH_SIZE).hexdigest()
 
@@ -34,7 +35,7 @@ class ObjectStore:
         self._directory = directory
         self._files: dict[str, tuple[tuple[int, int, int], str]] = {}
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes | memoryview) -> str:
         """Store bytes and return their hash; an object that is there is not written again.
 
         Raises:
@@ -66,17 +67,44 @@ class ObjectStore:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise ObjectMissing(
-                f"object {name[:12]} of the registry cannot be read: {error.strerror or error}",
-                remedy=f"restore {path}, or define and submit the jobs again",
-            ) from error
-        if content_hash(data) != name:
-            raise ObjectForged(
-                f"object {name[:12]} of the registry is damaged: its bytes do not match its name",
-                remedy=f"restore {path}, or delete it and define the jobs again",
-            )
+            raise _missing(path, error) from error
+        _check(path, data)
+        return data
+
+    def view(self, name: str) -> memoryview:
+        """Return the bytes of an object as memory that all processes of this machine share.
+
+        The file is mapped, not read: who changes nothing of it pays for it once, and nobody can.
+
+        Raises:
+            ObjectMissing: It is not there or cannot be read.
+            ObjectForged: Its bytes do not match its name.
+        """
+        path = self._directory / name
+        try:
+            with path.open("rb") as file:
+                data = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+        except (OSError, ValueError) as error:  # ValueError: it is empty, which no buffer is
+            raise _missing(path, error) from error
+        _check(path, data)
         return data
 
     def has(self, name: str) -> bool:
         """Tell whether an object is there."""
         return (self._directory / name).exists()
+
+
+def _missing(path: Path, error: Exception) -> ObjectMissing:
+    why = getattr(error, "strerror", None) or error
+    return ObjectMissing(
+        f"object {path.name[:12]} of the registry cannot be read: {why}",
+        remedy=f"restore {path}, or define and submit the jobs again",
+    )
+
+
+def _check(path: Path, data: bytes | memoryview) -> None:
+    if content_hash(data) != path.name:
+        raise ObjectForged(
+            f"object {path.name[:12]} of the registry is damaged: its bytes do not match its name",
+            remedy=f"restore {path}, or delete it and define the jobs again",
+        )

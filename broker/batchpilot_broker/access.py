@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from .errors import StorageError
+from .errors import BrokerUnavailable, StorageError
 from .files import read_json, write_json
 from .paths import RegistryPaths
 
@@ -98,6 +98,13 @@ def read_secret(paths: RegistryPaths) -> bytes:
             remedy="restore it from a backup, or run `batchpilot adopt` for a new one",
         )
     return secret
+
+
+def no_broker(paths: RegistryPaths) -> BrokerUnavailable:
+    """Return the error that a registry has no broker."""
+    return BrokerUnavailable(
+        f"{paths.root} has no broker", remedy="start it with `batchpilot broker start`"
+    )
 
 
 def public_url(access: Access) -> str:

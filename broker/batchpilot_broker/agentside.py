@@ -11,24 +11,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
-from .access import Access, read_access, read_secret
-from .codec import Seal
-from .connect import connect, translated
+from .access import Access
+from .connect import translated
 from .display import SHOWN_FOR, WORKER_SHOWN_FOR, rq_time, worker_fields
-from .errors import BrokerError, BrokerUnavailable, WireError
+from .errors import BrokerError, WireError
 from .events import put_event
-from .keys import Keys
 from .listener import Listener
 from .nouns import AgentInfo, AgentState, Chunk, Report, ResourceClass
-from .paths import RegistryPaths
 from .payload import open_payload, stub
 from .scripts import Word, script
+from .side import Side
 
-
-if TYPE_CHECKING:
-    from redis import Redis
 
 _AT_ONCE = 100
 
@@ -50,7 +45,7 @@ class Beat:
     known: bool = True
 
 
-class AgentBroker:
+class AgentBroker(Side):
     """Speak to the broker for one agent.
 
     Args:
@@ -60,29 +55,11 @@ class AgentBroker:
     """
 
     def __init__(self, access: Access, secret: bytes, instance: str) -> None:
+        super().__init__(access, secret, instance)
         self.generation = access.generation
-        self._access = access
-        self._seal = Seal(secret, instance)
-        self._keys = Keys(instance)
-        self._client: Redis = connect(access)
         self._listener = Listener(access, self._client)
         self._stub = stub(self._seal)
         self._shown: frozenset[str] = frozenset()
-
-    @classmethod
-    def open(cls, paths: RegistryPaths, instance: str) -> Self:
-        """Return the broker that the registry's record names.
-
-        Raises:
-            BrokerUnavailable: There is no record, or nobody answers.
-            BrokerRefused: The password is not the broker's.
-        """
-        access = read_access(paths)
-        if access is None:
-            raise BrokerUnavailable(
-                f"{paths.root} has no broker", remedy="start it with `batchpilot broker start`"
-            )
-        return cls(access, read_secret(paths), instance)
 
     def register(self, info: AgentInfo) -> None:
         """Announce an agent, also to RQ's tools, as a worker of the queues it may serve."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .access import Access, read_access, read_secret
+from .access import Access, no_broker, read_access, read_secret
 from .codec import Seal
 from .connect import connect, translated
 from .errors import BrokerUnavailable
@@ -83,7 +83,7 @@ class Nudger:
             self.close()
             access = read_access(self._paths)
             if access is None:
-                raise self._nowhere()
+                raise no_broker(self._paths)
             self._open = access, connect(access), Seal(read_secret(self._paths), self._instance)
             self._mark = mark
         return self._open
@@ -94,10 +94,5 @@ class Nudger:
             stat = self._paths.broker.stat()
         except FileNotFoundError as error:
             self.close()
-            raise self._nowhere() from error
+            raise no_broker(self._paths) from error
         return stat.st_mtime_ns, stat.st_ino
-
-    def _nowhere(self) -> BrokerUnavailable:
-        return BrokerUnavailable(
-            f"{self._paths.root} has no broker", remedy="start it with `batchpilot broker start`"
-        )

@@ -10,23 +10,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, TypeVar
 
-from .access import Access, read_access, read_secret
-from .codec import Seal
-from .connect import connect, translated
+from .access import Access
+from .connect import translated
 from .errors import BrokerUnavailable, WireError
 from .events import Event, opened
 from .generation import settle_generation
-from .keys import Keys
 from .nouns import AgentInfo, AgentState, Chunk, ResourceClass
-from .paths import RegistryPaths
 from .rqueues import chunk_fields
 from .scripts import Word, script
+from .side import Side
 
-
-if TYPE_CHECKING:
-    from redis import Redis
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -65,7 +60,7 @@ class BrokerStatus:
     version: str = ""
 
 
-class CoordinatorBroker:
+class CoordinatorBroker(Side):
     """Speak to the broker for the coordinator.
 
     Args:
@@ -78,28 +73,10 @@ class CoordinatorBroker:
     """
 
     def __init__(self, access: Access, secret: bytes, instance: str) -> None:
+        super().__init__(access, secret, instance)
         self.rejected: Counter[str] = Counter()
-        self._access = access
-        self._seal = Seal(secret, instance)
-        self._keys = Keys(instance)
-        self._client: Redis = connect(access)
         self._term = 0
         self._agents: dict[bytes, AgentInfo] = {}
-
-    @classmethod
-    def open(cls, paths: RegistryPaths, instance: str) -> Self:
-        """Return the broker that the registry's record names.
-
-        Raises:
-            BrokerUnavailable: There is no record, or nobody answers.
-            BrokerRefused: The password is not the broker's.
-        """
-        access = read_access(paths)
-        if access is None:
-            raise BrokerUnavailable(
-                f"{paths.root} has no broker", remedy="start it with `batchpilot broker start`"
-            )
-        return cls(access, read_secret(paths), instance)
 
     def take(self, term: int) -> None:
         """Take office; taking one's own term again is harmless.
@@ -267,10 +244,6 @@ class CoordinatorBroker:
             clients=int(info["connected_clients"]),
             version=str(info.get("valkey_version", info["redis_version"])),
         )
-
-    def close(self) -> None:
-        """Let go of the broker."""
-        self._client.close()
 
     def _script(self, name: str, keys: Sequence[str], words: Sequence[Word]) -> Any:
         with translated(self._access):

@@ -14,13 +14,14 @@ from typing import Any
 from .errors import StorageError
 
 
-def write_aside(path: Path, data: bytes) -> None:
+def write_aside(path: Path, data: bytes | memoryview) -> None:
     """Write a file so that it is there whole or not at all.
 
     Raises:
         StorageError: The directory is gone, read-only or full.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    writer = f"{os.uname().nodename}.{os.getpid()}"  # several nodes may write one file at once
+    aside = path.with_name(f".{path.name}.{writer}.aside")
     try:
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:

@@ -127,6 +127,7 @@ class Chunk:
         resources: The resource class as a map, for limits.
         seed: Seed of the registry.
         shown: Resources as the user wrote them, for `job.resources`.
+        whole: Whether its jobs stay together: none is handed back because others take long.
     """
 
     id: int
@@ -141,6 +142,7 @@ class Chunk:
     resources: ResourceClass
     seed: int
     shown: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
 
     @property
     def size(self) -> int:
@@ -166,6 +168,7 @@ class Chunk:
             "resources": self.resources.to_wire(),
             "seed": self.seed,
             "shown": dict(self.shown),
+            **({"whole": True} if self.whole else {}),
         }
 
     @classmethod
@@ -184,6 +187,7 @@ class Chunk:
             resources=ResourceClass.from_wire(wire["resources"]),
             seed=wire["seed"],
             shown=wire.get("shown", {}),
+            whole=wire.get("whole", False),
         )
 
 

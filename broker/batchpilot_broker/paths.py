@@ -10,6 +10,7 @@
     owner.json           host, pid, term, heartbeat of the owner
     logs/                what coordinator, supervisor and agents say
     external/<job>/      files of the jobs' own
+    cache/problems/      <problem>/<key>: instances that were made once; may be deleted at any time
 
 Nobody else joins paths.
 """
@@ -79,6 +80,15 @@ class RegistryPaths:
     def external(self) -> Path:
         """Return the directory of the jobs' own directories; it is made by the first of them."""
         return self.root / "external"
+
+    @property
+    def cache(self) -> Path:
+        """Return the directory of what can be made again; it is made by the first that needs it."""
+        return self.root / "cache"
+
+    def instances(self, problem: str) -> Path:
+        """Return the directory of a problem's instances, each made once."""
+        return self.cache / "problems" / problem
 
     def agent_log(self, agent: str) -> Path:
         """Return what an agent says, its own log."""

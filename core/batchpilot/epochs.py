@@ -18,7 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from batchpilot_agent.manifest import Dependencies, Manifest, StoredModule, python_minor
+from batchpilot_agent.manifest import (
+    Dependencies,
+    Manifest,
+    StoredAlgorithm,
+    StoredModule,
+    StoredProblem,
+    python_minor,
+)
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_agent.slot.finder import OWN_PACKAGES
 
@@ -44,18 +51,29 @@ class Definition:
     """Hold what a registry's jobs call.
 
     Attributes:
-        function: Hash of the pickled function.
+        function: Hash of the pickled function; "" in experiments.
         names: Names of the parameters, in the order of each job's tuple of values.
         positional: Those of them that go by position, in that order.
         passes_job: Whether the function has a parameter `job`.
         more_args: Hash of the pickled static arguments - a dict, or (positional, dict) - or None.
+        problems: What instances are made of; only in experiments.
+        algorithms: What is applied to them.
     """
 
-    function: str
+    function: str = ""
     names: tuple[str, ...]
     positional: tuple[str, ...] = ()
     passes_job: bool = False
     more_args: str | None = None
+    problems: tuple[StoredProblem, ...] = ()
+    algorithms: tuple[StoredAlgorithm, ...] = ()
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Return the hashes of all functions that its jobs call."""
+        parts: list[StoredProblem | StoredAlgorithm] = [*self.problems, *self.algorithms]
+        names = (self.function, *(part.function for part in parts))
+        return tuple(dict.fromkeys(name for name in names if name))
 
     def to_wire(self) -> dict[str, Any]:
         """Return the map that the registry keeps."""
@@ -67,6 +85,8 @@ class Definition:
         known = {name: wire[name] for name in cls.__dataclass_fields__ if name in wire}
         for name in ("names", "positional"):
             known[name] = tuple(known.get(name, ()))
+        known["problems"] = tuple(map(StoredProblem.from_wire, wire.get("problems", ())))
+        known["algorithms"] = tuple(StoredAlgorithm(*one) for one in wire.get("algorithms", ()))
         return cls(**known)
 
 
@@ -94,7 +114,8 @@ def store_epoch(
         StorageError: The registry cannot be written.
     """
     modules = {module.name: module for module in _modules(store)}
-    modules |= {cell.name: cell for cell in _cells(store, store.get(definition.function))}
+    for function in definition.functions:
+        modules |= {cell.name: cell for cell in _cells(store, store.get(function))}
     path = list(_path())
     if first is not None:
         then = Manifest.from_bytes(store.get(first))
@@ -107,6 +128,8 @@ def store_epoch(
         positional=definition.positional,
         passes_job=definition.passes_job,
         more_args=definition.more_args,
+        problems=definition.problems,
+        algorithms=definition.algorithms,
         modules=tuple(sorted(modules.values())),
         path=tuple(path),
         work_dir=str(Path(work_dir).absolute()),

@@ -27,7 +27,8 @@ from batchpilot_agent.objects import ObjectStore
 from batchpilot_agent.segments import SegmentWriter, create_segment
 from batchpilot_agent.slot.capture import Capture, Spool
 from batchpilot_agent.slot.epoch import failure_of, load_epoch
-from batchpilot_agent.slot.execution import Execution, Order
+from batchpilot_agent.slot.execution import Execution
+from batchpilot_agent.slot.order import Order
 from batchpilot_agent.slot.seeds import kept_generators
 from batchpilot_agent.slot.threads import limited_threads
 from batchpilot_agent.slot.values import ValueReader
@@ -78,6 +79,7 @@ class Here:
             tx.pages.put("state", ids, State.FED)
             submission = int(tx.pages.take("submission", ids[:1])[0])
             tx.execute("drop_spans", submission)
+            tx.execute("drop_again_of", submission)
         return attempt
 
     def apply(self) -> None:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,11 @@ def test_a_chunk() -> None:
     assert Chunk.from_wire(wire) == CHUNK
     assert (CHUNK.size, CHUNK.ids()) == (4, [7, 8, 9, 4])
     assert body(SEAL.pack("chunk", call_of(CHUNK))) == body(kept("chunk"))
+
+
+def test_a_chunk_that_stays_whole_says_so_and_no_other() -> None:
+    assert Chunk.from_wire(replace(CHUNK, whole=True).to_wire()).whole
+    assert "whole" not in CHUNK.to_wire()
 
 
 def test_the_data_of_a_chunks_job() -> None:

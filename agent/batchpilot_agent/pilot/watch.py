@@ -2,8 +2,9 @@
 
 What is found there has consequences:
 
-    over the chunk's budget      the jobs behind it are handed back, and all that waits
-                                 here too when every slot is in that state
+    over the chunk's budget      the jobs behind it are handed back, unless they are to stay
+                                 together, and all that waits here too when every slot is in
+                                 that state
     over the job's walltime      it is ended and expired
     older than 50 ms             the next report says that it runs
 """
@@ -80,7 +81,8 @@ class Watch:
         chunk = order.work.chunk
         if chunk.budget and now - order.work.since > chunk.budget and not order.work.overrun:
             order.work.overrun = True
-            self._stopper.hand_back_unstarted(slot, order, "overrun", now)
+            if not chunk.whole:
+                self._stopper.hand_back_unstarted(slot, order, "overrun", now)
         limit = chunk.resources.walltime
         if limit and now - order.seen > limit and order.verdict is None:
             text = f"walltime of {limit:g} s exceeded"

@@ -19,6 +19,7 @@ from importlib import import_module
 from types import FunctionType, MethodType
 from typing import Any
 
+from batchpilot_agent.callables import Wrapping
 from batchpilot_agent.errors import ImportFailed
 from batchpilot_agent.manifest import Dependencies
 from batchpilot_agent.objects import ObjectStore
@@ -60,8 +61,8 @@ def provide(store: ObjectStore, dependencies: Dependencies) -> dict[str, Any]:
 
 def overrule(function: Callable[..., Any], exports: Mapping[str, Any]) -> None:
     """Let exports go before the globals that a function has brought along by value."""
-    while isinstance(function, functools.partial | MethodType):
-        function = function.func if isinstance(function, functools.partial) else function.__func__
+    while isinstance(function, functools.partial | MethodType | Wrapping):
+        function = function.__func__ if isinstance(function, MethodType) else function.func
     if not isinstance(function, FunctionType):
         return
     home = sys.modules.get(function.__module__ or "")

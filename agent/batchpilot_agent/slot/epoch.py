@@ -1,19 +1,21 @@
-"""Load the code of a submission and make a function of it that takes a job's values.
+"""Load the code of a submission: a map's function, or the problems and algorithms of experiments.
 
 Every object is compared with its hash before it is unpickled or compiled. Loading provides what
-the registry's functions depend on, imports what the function needs and unpickles it with its
-static arguments; it calls none of the user's functions.
+the registry's functions depend on, imports what they need and unpickles them with their static
+arguments and data; it calls none of the user's functions.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import FunctionType
 from typing import Any
+
+import msgpack
 
 from batchpilot_agent.errors import EpochError, ImportFailed
 from batchpilot_agent.failures import Failure, describe
@@ -21,18 +23,20 @@ from batchpilot_agent.job import Job
 from batchpilot_agent.manifest import Manifest, StoredModule, python_minor
 from batchpilot_agent.objects import ObjectStore
 
+from .data import load_pickle
 from .dependencies import overrule, provide
+from .experiment import Experiments, read_experiments
 from .finder import EpochFinder
 
 
-__all__ = ["Call", "EpochFinder", "LoadedEpoch", "Manifest", "StoredModule", "load_epoch"]
+__all__ = ["Call", "EpochFinder", "Loaded", "LoadedEpoch", "Manifest", "StoredModule", "load_epoch"]
 
 Call = Callable[[tuple[Any, ...], Job | None], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedEpoch:
-    """Hold a submission's function, ready to be called.
+    """Hold a map's function, ready to be called.
 
     Attributes:
         function: The user's function.
@@ -48,9 +52,18 @@ class LoadedEpoch:
     more_args: tuple[tuple[Any, ...], Mapping[str, Any]]
     call: Call = field(repr=False)
 
+    @property
+    def functions(self) -> list[Callable[..., Any]]:
+        """Return the user's function, as the only one."""
+        return [self.function]
 
-def load_epoch(store: ObjectStore, epoch: str) -> LoadedEpoch:
-    """Load an epoch into this process: finder, path, working directory, dependencies, function.
+
+Loaded = LoadedEpoch | Experiments
+"""The code of a submission: of a map, or of experiments."""
+
+
+def load_epoch(store: ObjectStore, epoch: str) -> Loaded:
+    """Load an epoch into this process: finder, path, working directory, dependencies, functions.
 
     Raises:
         ObjectMissing: An object is not there.
@@ -62,15 +75,15 @@ def load_epoch(store: ObjectStore, epoch: str) -> LoadedEpoch:
     manifest = Manifest.from_bytes(store.get(epoch))
     _check_python(manifest)
     # All of it is read, and compared with its hash, before anything of it runs.
-    function = store.get(manifest.function)
-    more_args = store.get(manifest.more_args) if manifest.more_args else None
+    load = _read(store, manifest)
     finder = EpochFinder(store, manifest.modules)
     _enter(manifest)
     finder.install()
     finder.remember_main()
     exports = provide(store, manifest.dependencies)
-    loaded = _load(manifest, function, more_args)
-    overrule(loaded.function, exports)
+    loaded = load()
+    for function in loaded.functions:
+        overrule(function, exports)
     return loaded
 
 
@@ -153,15 +166,34 @@ def _enter(manifest: Manifest) -> None:
     sys.path[:0] = new
 
 
+def _read(store: ObjectStore, manifest: Manifest) -> Callable[[], Loaded]:
+    """Read what is called; return what unpickles it."""
+    if not manifest.function:
+        code = _importable(manifest)
+        return read_experiments(store, manifest.problems, manifest.algorithms, code=code)
+    function = store.get(manifest.function)
+    more_args = store.get(manifest.more_args) if manifest.more_args else None
+    return partial(_load, manifest, function, more_args)
+
+
+def _importable(manifest: Manifest) -> bytes:
+    """Return what stands for all that functions may import or find.
+
+    Not for the script or the cells that they were defined in: with what they use of those, they
+    come by value.
+    """
+    modules = [
+        (module.name, module.source)
+        for module in manifest.modules
+        if module.name not in ("__main__", module.origin)
+    ]
+    code: bytes = msgpack.packb([manifest.python, modules, manifest.dependencies.to_wire()])
+    return code
+
+
 def _load(manifest: Manifest, function: bytes, more_args: bytes | None) -> LoadedEpoch:
-    try:
-        loaded = pickle.loads(function)  # noqa: S301 - compared with its hash, which came sealed
-        static = pickle.loads(more_args) if more_args else ((), {})  # noqa: S301 - as above
-    except BaseException as error:
-        raise ImportFailed(
-            f"the jobs' code cannot be loaded: {type(error).__name__}: {error}",
-            remedy="make what it imports available on this node, then submit again",
-        ) from error
+    loaded = load_pickle(function)
+    static = load_pickle(more_args) if more_args else ((), {})
     more = ((), static) if isinstance(static, dict) else (tuple(static[0]), static[1])
     return LoadedEpoch(
         function=loaded,

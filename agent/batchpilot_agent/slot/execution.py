@@ -1,4 +1,4 @@
-"""Run one job of an order: seed, call, record, give the process back.
+"""Run one job of an order: perform, record, give the process back.
 
 A job is *finished* when its record is in the segment; its log is there before. Whatever the
 user's function does - raise, exit, return what cannot be pickled, ask to be handed back - ends in
@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgpack
 
 from batchpilot_agent.failures import describe
-from batchpilot_agent.job import HandBack, Job
+from batchpilot_agent.job import HandBack
 from batchpilot_agent.segments import SegmentWriter
 from batchpilot_broker.frames import Kind, pack_frame, pack_row
-from batchpilot_broker.nouns import Isolation, Outcome
+from batchpilot_broker.nouns import Outcome
 
 from .capture import Capture
-from .epoch import LoadedEpoch
+from .epoch import Loaded
 from .memory import PeakMemory
+from .order import Order
+from .performing import make_performer
 from .restore import Snapshot
-from .seeds import Seeder, job_seed
+from .seeds import Seeder
 from .values import ResultPickler, ValueReader
 
 
@@ -38,54 +37,8 @@ _DONE, _ERROR = int(Outcome.DONE), int(Outcome.ERROR)
 _now, _getpid = time.time, os.getpid
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """Hold what the pilot tells a slot to run: a chunk, or the rest of one.
-
-    Attributes:
-        serial: Number of the order.
-        chunk: Number of the chunk.
-        attempt: Attempt of every job in it.
-        ids: Job ids in the order to run.
-        offsets: Where each job's parameters begin in `pars`; one more than jobs.
-        pars: The jobs' parameters, one pickle each, end to end.
-        isolation: Whether a process runs one job or many.
-        seed: The registry's seed.
-        shown: Resources as the user gave them.
-        measure: Whether peak memory is recorded.
-    """
-
-    serial: int
-    chunk: int
-    attempt: int
-    ids: tuple[int, ...]
-    offsets: memoryview
-    pars: memoryview
-    isolation: Isolation
-    seed: int
-    shown: Mapping[str, Any]
-    measure: bool = False
-
-    @classmethod
-    def from_message(cls, message: list[Any]) -> Order:
-        """Return the order in a pilot's "run" message."""
-        _, serial, chunk, attempt, ranges, offsets, pars, isolation, seed, shown = message
-        return cls(
-            serial=serial,
-            chunk=chunk,
-            attempt=attempt,
-            ids=tuple(job for first, last in ranges for job in range(first, last + 1)),
-            offsets=memoryview(offsets).cast("I"),
-            pars=memoryview(pars),
-            isolation=Isolation(isolation),
-            seed=seed,
-            shown=shown,
-            measure=bool(shown.get("measure_memory")),
-        )
-
-
 class Execution:
-    """Run the jobs of one epoch in this process.
+    """Run the jobs of one epoch in this process; what performs them is chosen once.
 
     Args:
         epoch: What to call.
@@ -100,7 +53,7 @@ class Execution:
     def __init__(  # noqa: PLR0913 - it is where the parts of a slot meet
         self,
         *,
-        epoch: LoadedEpoch,
+        epoch: Loaded,
         registry: Path,
         slot: int,
         values: ValueReader,
@@ -108,23 +61,19 @@ class Execution:
         capture: Capture,
         seeder: Seeder,
     ) -> None:
-        self._epoch = epoch
-        self._registry = registry
         self._slot = slot
         self._pid = _getpid()
-        self._read = values.read
         self._dumps = ResultPickler().dumps
         self._write = results.write
         self._take = capture.take
-        self._seed = seeder.seed
-        self._call = epoch.call
-        self._passes_job = epoch.passes_job
+        performer = make_performer(epoch, registry, values, seeder)
+        self._perform = performer.perform
         self._memory = PeakMemory()
         self._snapshot = Snapshot()
         self._quiet = self._snapshot.quiet
         self._restore = self._snapshot.restore
         self._left_running = self._snapshot.left_running
-        self._left_behind = self._snapshot.left_behind
+        self._left_behind = performer.leaving(self._snapshot.left_behind)
 
     def run(self, order: Order, index: int, begun: float) -> str:
         """Run one job; return why this process cannot run another, "" where it can."""
@@ -159,10 +108,7 @@ class Execution:
         """Call the function and return (outcome, body); outcome 0 is a job handed back."""
         try:
             try:
-                self._seed(job_seed(order.seed, job))
-                values = self._read(order.pars[order.offsets[index] : order.offsets[index + 1]])
-                noun = self._job(order, job, values) if self._passes_job else None
-                return _DONE, self._dumps(self._call(values, noun))
+                return _DONE, self._dumps(self._perform(order, index, job))
             finally:
                 self._quiet()  # no handler of the user's interrupts what follows
         except HandBack:
@@ -170,14 +116,3 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
             self._quiet()
             return _ERROR, describe(error).to_body()
-
-    def _job(self, order: Order, job: int, values: tuple[Any, ...]) -> Job:
-        return Job(
-            id=job,
-            attempt=order.attempt,
-            pars=dict(zip(self._epoch.names, values, strict=True)),
-            resources=order.shown,
-            seed=job_seed(order.seed, job),
-            stream=(order.seed, (0, job)),
-            registry=self._registry,
-        )

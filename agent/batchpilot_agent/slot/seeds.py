@@ -44,6 +44,17 @@ def problem_seed(seed: int, repl: int) -> int:
     return job_seed(seed, repl - 1)
 
 
+def instance_seed(problem: int | None, repl: int, job: int) -> int:
+    """Return the seed under which an instance is made.
+
+    Args:
+        problem: The problem's seed; None where it has none.
+        repl: The replication.
+        job: The job's seed, which is taken then.
+    """
+    return job if problem is None else problem_seed(problem, repl)
+
+
 class Seeder:
     """Seed the generators that are loaded, and those loaded later in the same job."""
 

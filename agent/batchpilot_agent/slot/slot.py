@@ -6,9 +6,9 @@
       +---- ["end", …, "done" | "limit"]        ["end", …, "leave:<reason>"] --> gone
 
 It leaves when its process cannot be given another job: `process` (isolation), `threads`,
-`children`, `open files`, `limits`, `memory`, `builtins`, `handed back`. Whatever kills it costs
-the job it has announced and nothing else. What threads and children of a job write after its end
-goes to the agent's log.
+`children`, `open files`, `limits`, `memory`, `builtins`, `data` (that of a problem, which the job
+may have changed), `handed back`. Whatever kills it costs the job it has announced and nothing
+else. What threads and children of a job write after its end goes to the agent's log.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from batchpilot_broker.nouns import Isolation
 from batchpilot_broker.paths import RegistryPaths
 
 from .capture import Capture, Spool
-from .epoch import LoadedEpoch
-from .execution import Execution, Order
+from .epoch import Loaded
+from .execution import Execution
+from .order import Order
 from .seeds import Seeder
 from .values import ValueReader
 
@@ -61,7 +62,7 @@ class SlotPlace:
     agent: str
     scratch: Path
     shared: mmap.mmap
-    load: Callable[[], LoadedEpoch]
+    load: Callable[[], Loaded]
     seeder: Seeder
 
 

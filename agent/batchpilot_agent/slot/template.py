@@ -42,7 +42,7 @@ from batchpilot_agent.prctl import die_with_parent
 from batchpilot_agent.segments import high_fd
 from batchpilot_broker.paths import RegistryPaths
 
-from .epoch import LoadedEpoch, failure_of, load_epoch
+from .epoch import Loaded, failure_of, load_epoch
 from .seeds import Seeder
 from .slot import SlotPlace, run_slot
 from .threads import limit_threads
@@ -181,13 +181,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _load(store: ObjectStore, name: str, threads: tuple[int, int]) -> LoadedEpoch:
+def _load(store: ObjectStore, name: str, threads: tuple[int, int]) -> Loaded:
     epoch = load_epoch(store, name)
     limit_threads(*threads)
     return epoch
 
 
-def _loaded(epoch: LoadedEpoch) -> LoadedEpoch:
+def _loaded(epoch: Loaded) -> Loaded:
     return epoch
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from batchpilot.dependencies import UnwrittenObjects
 from batchpilot.trial import call_here, call_outside, threads_of
 
@@ -23,7 +25,8 @@ class Testing(Submitting, Selecting):
         It runs in the registry's work_dir with the job's seeds; the session's own random numbers
         go on afterwards as if nothing had run. An exception arrives here with its traceback, so a
         debugger can be used. In this process the hash seed and the thread counts are the
-        session's own, which an agent's job has fixed: `external` fixes them too.
+        session's own, which an agent's job has fixed: `external` fixes them too. Of an experiment
+        the instance is made anew, also where agents keep it.
 
         Args:
             id: The job.
@@ -41,5 +44,5 @@ class Testing(Submitting, Selecting):
         if external:
             return call_outside(self.paths, job.id, threads_of(job))
         objects = UnwrittenObjects(self.paths.objects)
-        code = (self._definition(), self._dependencies(objects))
+        code = (self._definition(np.array([job.id])), self._dependencies(objects))
         return call_here(code, objects, self.work_dir, job, values)

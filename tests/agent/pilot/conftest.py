@@ -39,6 +39,9 @@ from batchpilot_broker.nouns import (
 from batchpilot_broker.paths import RegistryPaths
 from batchpilot_broker.server import start_server, stop_server
 
+from .marks import Marks
+from .stage import Stage
+
 
 class Row(NamedTuple):
     """One outcome as an event tells it."""
@@ -129,6 +132,12 @@ class Bench:
         self.broker.alive(1)
         process = launch_local(self.paths, agent_id=name, pool="local", slots=slots, **options)
         self.agents.append(process)
+        return process
+
+    def agent_there(self, name: str = "a1", **options: Any) -> subprocess.Popen[bytes]:
+        """Start an agent and wait until the broker knows it."""
+        process = self.agent(name, **options)
+        wait_until(lambda: name in self.broker.agents())
         return process
 
     def look(self) -> None:
@@ -231,3 +240,33 @@ def bench(tmp_path: Path, server: Access) -> Iterator[Bench]:
             yield bench
             bench.end()
         wipe(client, instance)
+
+
+MakeStage = Callable[..., Stage]
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Iterator[MakeStage]:
+    """Give a function that sets up a pilot in this process, with options of its settings."""
+    stages: list[Stage] = []
+
+    def make(**options: Any) -> Stage:
+        stages.append(Stage(tmp_path, **options))
+        stages[-1].step()
+        return stages[-1]
+
+    yield make
+    for stage in stages:
+        stage.close()
+
+
+@pytest.fixture
+def stage(staged: MakeStage) -> Stage:
+    """Give a pilot in this process."""
+    return staged()
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Marks:
+    """Give what jobs and tests tell each other how far they are with."""
+    return Marks(tmp_path)

@@ -21,7 +21,7 @@ from batchpilot_agent.pilot.ledger import Ledger
 from batchpilot_agent.pilot.pilot import Pilot
 from batchpilot_agent.segments import SegmentWriter
 from batchpilot_agent.words import Words
-from batchpilot_broker.frames import NO_PART, Frame, Kind, pack_row, scan
+from batchpilot_broker.frames import NO_PART, ROW, Frame, Kind, pack_row, scan
 from batchpilot_broker.nouns import Chunk
 
 from .memorybroker import Clock, MemoryBroker, settings_in
@@ -169,6 +169,10 @@ class Stage:
     def handed_back(self) -> list[list[Any]]:
         """Return the payloads of all HANDED_BACK frames that are written."""
         return [msgpack.unpackb(f.payload) for f in self.frames() if f.kind == Kind.HANDED_BACK]
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Return the fields of all rows that are written."""
+        return [ROW.unpack_from(frame.payload) for frame in self.frames() if frame.kind == Kind.ROW]
 
     def frames(self) -> list[Frame]:
         """Return the frames of the result segment."""

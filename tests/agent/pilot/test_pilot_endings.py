@@ -17,33 +17,7 @@ from batchpilot_broker.frames import ENDED, Kind
 from batchpilot_broker.nouns import Isolation, Outcome, Reason, ResourceClass
 
 from .conftest import Bench
-
-
-class Marks:
-    """Files by which jobs and tests tell each other how far they are."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = str(directory)
-
-    def set(self, name: object, text: object = "") -> None:
-        """Set a mark, whole or not at all."""
-        path = f"{self.directory}/{name}"
-        with open(path + "~", "w") as file:  # noqa: PTH123 - also in jobs
-            file.write(str(text))
-        os.replace(path + "~", path)  # noqa: PTH105 - also in jobs
-
-    def has(self, name: object) -> bool:
-        """Tell whether a mark is set."""
-        return os.path.exists(f"{self.directory}/{name}")  # noqa: PTH110 - also in jobs
-
-    def get(self, name: object) -> str:
-        """Return what a mark says."""
-        return Path(f"{self.directory}/{name}").read_text()
-
-    def wait(self, name: object) -> None:
-        """Wait until a mark is set."""
-        while not self.has(name):
-            time.sleep(0.005)
+from .marks import Marks
 
 
 def alive(pid: int) -> bool:
@@ -57,9 +31,7 @@ def pilot_of(bench: Bench, agent: str = "a1") -> int:
     return bench.broker.agents()[agent].pid
 
 
-def test_cancel_ends_one_running_job_and_nothing_else(bench: Bench, tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
-
+def test_cancel_ends_one_running_job_and_nothing_else(bench: Bench, marks: Marks) -> None:
     def work(name: str) -> str:
         child = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
         marks.set(name, child.pid)
@@ -83,15 +55,8 @@ def test_cancel_ends_one_running_job_and_nothing_else(bench: Bench, tmp_path: Pa
     wait_until(lambda: not alive(int(marks.get("a"))))
 
 
-def test_a_cancel_of_an_older_attempt_only_spares_this_one(bench: Bench, tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
-
-    def work(name: str) -> str:
-        marks.set(name)
-        marks.wait("end")
-        return name
-
-    epoch = bench.epoch(work)
+def test_a_cancel_of_an_older_attempt_only_spares_this_one(bench: Bench, marks: Marks) -> None:
+    epoch = bench.epoch(marks.waiting())
     bench.feed(epoch, [("a",)], attempt=3)
     bench.feed(epoch, [("b",)], attempt=3)
     bench.agent(slots=2)
@@ -99,15 +64,13 @@ def test_a_cancel_of_an_older_attempt_only_spares_this_one(bench: Bench, tmp_pat
     bench.broker.control("a1", "cancel", ranges=[[100, 100]], attempt=2)
     bench.broker.control("a1", "cancel", ranges=[[200, 200]], attempt=3)
     wait_until(lambda: len(bench.notes(Kind.CHUNK_ENDED)) == 1)
-    marks.set("end")
+    marks.set("end a")
 
     assert bench.await_rows(100)[100].outcome is Outcome.DONE
     assert bench.rows().keys() == {100}
 
 
-def test_a_job_that_ignores_sigterm_is_killed(bench: Bench, tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
-
+def test_a_job_that_ignores_sigterm_is_killed(bench: Bench, marks: Marks) -> None:
     def deaf(name: str) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         marks.set(name)
@@ -123,15 +86,8 @@ def test_a_job_that_ignores_sigterm_is_killed(bench: Bench, tmp_path: Path) -> N
     assert bench.rows() == {}
 
 
-def test_an_overrun_hands_back_the_mates_and_runs_on(bench: Bench, tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
-
-    def work(name: str) -> str:
-        marks.set(name)
-        marks.wait(f"end {name}")
-        return name
-
-    bench.feed(bench.epoch(work), [("a",), ("b",), ("c",)], budget=0.2)
+def test_an_overrun_hands_back_the_mates_and_runs_on(bench: Bench, marks: Marks) -> None:
+    bench.feed(bench.epoch(marks.waiting()), [("a",), ("b",), ("c",)], budget=0.2)
     bench.agent()
     wait_until(bench.handed_back)
     marks.set("end a")
@@ -159,8 +115,7 @@ def test_a_job_over_its_walltime_expires_alone(bench: Bench) -> None:
     assert 0.3 <= rows[101].ended - rows[101].started < 2
 
 
-def test_a_job_over_its_memory_expires_with_its_children(bench: Bench, tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
+def test_a_job_over_its_memory_expires_with_its_children(bench: Bench, marks: Marks) -> None:
     eat = "import time; x = bytearray(300 << 20); time.sleep(600)"
 
     def work(size: int) -> int:
@@ -183,16 +138,9 @@ def test_a_job_over_its_memory_expires_with_its_children(bench: Bench, tmp_path:
 
 
 def test_sigterm_hands_back_what_has_not_begun_and_lets_the_rest_end(
-    bench: Bench, tmp_path: Path
+    bench: Bench, marks: Marks
 ) -> None:
-    marks = Marks(tmp_path)
-
-    def work(name: str) -> str:
-        marks.set(name)
-        marks.wait(f"end {name}")
-        return name
-
-    bench.feed(bench.epoch(work), [("a",), ("b",)])
+    bench.feed(bench.epoch(marks.waiting()), [("a",), ("b",)])
     agent = bench.agent()
     wait_until(lambda: marks.has("a"))
     agent.terminate()
@@ -207,14 +155,8 @@ def test_sigterm_hands_back_what_has_not_begun_and_lets_the_rest_end(
     assert not bench.broker.leases()
 
 
-def test_after_the_grace_running_jobs_are_handed_back(bench: Bench, tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
-
-    def work(name: str) -> None:
-        marks.set(name)
-        time.sleep(600)
-
-    bench.feed(bench.epoch(work), [("a",)])
+def test_after_the_grace_running_jobs_are_handed_back(bench: Bench, marks: Marks) -> None:
+    bench.feed(bench.epoch(marks.sleeping()), [("a",)])
     agent = bench.agent(grace=0.1)
     wait_until(lambda: marks.has("a"))
     agent.terminate()
@@ -224,14 +166,8 @@ def test_after_the_grace_running_jobs_are_handed_back(bench: Bench, tmp_path: Pa
     assert bench.handed_back() == [(1, [[100, 100]], "drain", False)]
 
 
-def test_stop_gives_no_grace(bench: Bench, tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
-
-    def work(name: str) -> None:
-        marks.set(name)
-        time.sleep(600)
-
-    bench.feed(bench.epoch(work), [("a",)])
+def test_stop_gives_no_grace(bench: Bench, marks: Marks) -> None:
+    bench.feed(bench.epoch(marks.sleeping()), [("a",)])
     agent = bench.agent(grace=600)
     wait_until(lambda: marks.has("a"))
     bench.broker.control("a1", "stop")
@@ -240,9 +176,7 @@ def test_stop_gives_no_grace(bench: Bench, tmp_path: Path) -> None:
     assert bench.handed_back() == [(1, [[100, 100]], "stop", False)]
 
 
-def test_a_job_may_hand_itself_back_when_told_to_go(bench: Bench, tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
-
+def test_a_job_may_hand_itself_back_when_told_to_go(bench: Bench, marks: Marks) -> None:
     def work(name: str) -> None:
         from batchpilot_agent.job import HandBack  # noqa: PLC0415 - the job's own import
 
@@ -264,9 +198,7 @@ def test_a_job_may_hand_itself_back_when_told_to_go(bench: Bench, tmp_path: Path
     assert bench.handed_back() == [(1, [[100, 100]], "handed back", False)]
 
 
-def test_kill_of_the_pilot_leaves_nothing_running(bench: Bench, tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
-
+def test_kill_of_the_pilot_leaves_nothing_running(bench: Bench, marks: Marks) -> None:
     def work(name: str) -> None:
         child = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
         bare = subprocess.Popen(["/usr/bin/setsid", "env", "-i", "sleep", "600"])
@@ -284,21 +216,14 @@ def test_kill_of_the_pilot_leaves_nothing_running(bench: Bench, tmp_path: Path) 
     assert bench.rows() == {}
 
 
-def test_when_the_keeper_is_killed_the_pilot_drains(bench: Bench, tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
-
-    def work(name: str) -> str:
-        marks.set(name)
-        marks.wait("end")
-        return name
-
-    bench.feed(bench.epoch(work), [("a",)])
+def test_when_the_keeper_is_killed_the_pilot_drains(bench: Bench, marks: Marks) -> None:
+    bench.feed(bench.epoch(marks.waiting()), [("a",)])
     agent = bench.agent()
     wait_until(lambda: marks.has("a"))
     pilot = pilot_of(bench)
     agent.kill()
     agent.wait()
-    marks.set("end")
+    marks.set("end a")
 
     assert bench.await_rows(100)[100].outcome is Outcome.DONE
     wait_until(lambda: not alive(pilot))
@@ -320,9 +245,7 @@ def test_a_template_killed_by_a_job_loses_that_job_only(bench: Bench) -> None:
     assert (rows[101].outcome, rows[101].reason) == (Outcome.LOST, Reason.TEMPLATE)
 
 
-def test_what_a_finished_slot_left_running_is_ended(bench: Bench, tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
-
+def test_what_a_finished_slot_left_running_is_ended(bench: Bench, marks: Marks) -> None:
     def work(name: str) -> str:
         child = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
         marks.set(name, child.pid)

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +21,29 @@ from batchpilot_broker.generation import settle_generation, wipe
 from batchpilot_broker.nouns import Outcome, ResourceClass
 
 from .conftest import Bench
+from .marks import Marks
+
+
+def command_of(registry: Path, *options: str) -> list[str]:
+    """Return how an agent is started by hand."""
+    command = [sys.executable, "-m", "batchpilot_agent", "--registry", str(registry)]
+    return [*command, "--agent", "a1", "--pool", "local", "--slots", "1", *options]
+
+
+def loaded_with(module: str) -> set[str]:
+    """Return what a fresh Python has loaded after it has imported a module."""
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=clean_environment(os.environ),
+    )
+    return set(ended.stdout.split())
 
 
 def test_it_registers_says_hello_and_is_known(bench: Bench) -> None:
-    bench.agent(slots=3, cores=4, memory=1000.0)
-    wait_until(lambda: "a1" in bench.broker.agents())
+    bench.agent_there(slots=3, cores=4, memory=1000.0)
     info = bench.broker.agents()["a1"]
     wait_until(bench.said)
 
@@ -77,17 +94,11 @@ def test_a_broker_that_comes_later_is_found(bench: Bench) -> None:
 
 
 def test_a_new_generation_hears_what_is_held_and_work_goes_on(
-    bench: Bench, server: Access, tmp_path: Path
+    bench: Bench, server: Access, marks: Marks
 ) -> None:
-    def work(name: str) -> str:
-        (tmp_path / name).touch()
-        while not (tmp_path / f"end {name}").exists():
-            time.sleep(0.005)
-        return name
-
-    chunk = bench.feed(bench.epoch(work), [("a",)])
+    chunk = bench.feed(bench.epoch(marks.waiting()), [("a",)])
     bench.agent()
-    wait_until((tmp_path / "a").exists)
+    wait_until(lambda: marks.has("a"))
     with closing(connect(server)) as client:
         wipe(client, bench.instance)
         generation = settle_generation(client, bench.instance, 1)
@@ -97,7 +108,7 @@ def test_a_new_generation_hears_what_is_held_and_work_goes_on(
     wait_until(bench.said)
     hello = {"kind": "hello", "agent": "a1", "generation": generation, "held": [chunk.id]}
     wait_until(lambda: hello in bench.said())
-    (tmp_path / "end a").touch()
+    marks.set("end a")
 
     assert generation == 2
     assert bench.broker.leases() == {chunk.id: "a1"}
@@ -105,16 +116,14 @@ def test_a_new_generation_hears_what_is_held_and_work_goes_on(
 
 
 def test_it_ends_when_its_registry_is_gone(bench: Bench) -> None:
-    agent = bench.agent()
-    wait_until(lambda: "a1" in bench.broker.agents())
+    agent = bench.agent_there()
     shutil.rmtree(bench.paths.root)
 
     assert agent.wait(30) == Exit.REGISTRY_GONE
 
 
 def test_refused_it_leaves_and_says_why(bench: Bench) -> None:
-    agent = bench.agent()
-    wait_until(lambda: "a1" in bench.broker.agents())
+    agent = bench.agent_there()
     bench.broker.control("a1", "refused", why="Python 3.9 is not 3.11")
 
     assert agent.wait(30) == Exit.REFUSED
@@ -122,8 +131,7 @@ def test_refused_it_leaves_and_says_why(bench: Bench) -> None:
 
 
 def test_a_name_is_used_once(bench: Bench) -> None:
-    first = bench.agent()
-    wait_until(lambda: "a1" in bench.broker.agents())
+    first = bench.agent_there()
     first.terminate()
     assert first.wait(30) == Exit.LEFT
     again = bench.agent()
@@ -133,10 +141,8 @@ def test_a_name_is_used_once(bench: Bench) -> None:
 
 
 def test_where_there_is_no_registry_it_says_so(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "batchpilot_agent", "--registry", str(tmp_path)]
-    command += ["--agent", "a1", "--pool", "local", "--slots", "1"]
     ended = subprocess.run(
-        command,
+        command_of(tmp_path),
         check=False,
         capture_output=True,
         text=True,
@@ -151,9 +157,7 @@ def test_walltime_keeps_long_jobs_away_and_ends_it_in_time(bench: Bench) -> None
     epoch = bench.epoch(lambda x: x)
     bench.feed(epoch, [(1,)], resources=ResourceClass(walltime=600.0))
     bench.feed(epoch, [(1,)], resources=ResourceClass(walltime=1.0))
-    command = [sys.executable, "-m", "batchpilot_agent", "--registry", str(bench.paths.root)]
-    command += ["--agent", "a1", "--pool", "local", "--slots", "1"]
-    command += ["--walltime", "38", "--grace", "24"]
+    command = command_of(bench.paths.root, "--walltime", "38", "--grace", "24")
     bench.broker.alive(1)
     bench.agents.append(subprocess.Popen(command, env=clean_environment(os.environ)))
 
@@ -174,26 +178,9 @@ def test_secrets_stay_out_of_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_pilot_loads_nothing_heavy() -> None:
     heavy = {"numpy", "pandas", "sqlite3", "rq", "cloudpickle", "batchpilot"}
-    code = "import sys, batchpilot_agent.pilot.pilot; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=clean_environment(os.environ),
-    )
 
-    assert not heavy & set(loaded.stdout.split())
+    assert not heavy & loaded_with("batchpilot_agent.pilot.pilot")
 
 
 def test_the_keeper_loads_no_redis() -> None:
-    code = "import sys, batchpilot_agent.__main__; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=clean_environment(os.environ),
-    )
-
-    assert not {"redis", "msgpack", "asyncio"} & set(loaded.stdout.split())
+    assert not {"redis", "msgpack", "asyncio"} & loaded_with("batchpilot_agent.__main__")

@@ -23,22 +23,35 @@ if TYPE_CHECKING:
     from . import errors, pools
     from .chunking import binpack, chunk, lpt
     from .ids import JobIds
-    from .registry.whole import Registry, load_registry, make_registry
+    from .mapping import bt_map
+    from .registry.whole import (
+        ExperimentRegistry,
+        Registry,
+        load_registry,
+        make_experiment_registry,
+        make_registry,
+    )
+    from .runtimes import RuntimeEstimate, estimate_runtimes
     from .status import Status
     from .unwrapping import unwrap
     from .vectors import grid
 
 _HOMES = {
     "BatchpilotError": "batchpilot_broker.errors",
+    "ExperimentRegistry": "batchpilot.registry.whole",
     "HandBack": "batchpilot_agent.job",
     "JobIds": "batchpilot.ids",
     "Registry": "batchpilot.registry.whole",
+    "RuntimeEstimate": "batchpilot.runtimes",
     "Status": "batchpilot.status",
     "binpack": "batchpilot.chunking",
+    "bt_map": "batchpilot.mapping",
     "chunk": "batchpilot.chunking",
+    "estimate_runtimes": "batchpilot.runtimes",
     "grid": "batchpilot.vectors",
     "load_registry": "batchpilot.registry.whole",
     "lpt": "batchpilot.chunking",
+    "make_experiment_registry": "batchpilot.registry.whole",
     "make_registry": "batchpilot.registry.whole",
     "unwrap": "batchpilot.unwrapping",
 }
@@ -46,16 +59,21 @@ _MODULES = ("errors", "pools")
 
 __all__ = [
     "BatchpilotError",
+    "ExperimentRegistry",
     "HandBack",
     "JobIds",
     "Registry",
+    "RuntimeEstimate",
     "Status",
     "binpack",
+    "bt_map",
     "chunk",
     "errors",
+    "estimate_runtimes",
     "grid",
     "load_registry",
     "lpt",
+    "make_experiment_registry",
     "make_registry",
     "pools",
     "unwrap",

@@ -1,38 +1,42 @@
 """The demo: which learner predicts best? Real work, for registry, broker, coordinator and agents.
 
-Everything it says is read from the registry, so a second run has the same table and figure without
-computing anything. One job cannot work, and must not: it asks for more neighbours than there are
-observations to learn from.
+An experiment: data sets are problems, learners are algorithms, folds are parameters of the
+problems, and each replication draws the folds anew. Everything the demo says is read from the
+registry, so a second run has the same table and figure without computing anything. One job cannot
+work, and must not: it asks for more neighbours than there are observations to learn from.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 import click
 
 from batchpilot import control, pools
-from batchpilot.demo_jobs import DATA, FOLDS, LEARNERS, TOO_MANY_NEIGHBOURS, accuracy
+from batchpilot.demo_jobs import DATA, FOLDS, LEARNERS, cut
 from batchpilot.demo_report import draw, print_table, summarise
 from batchpilot.errors import DefinitionError
 from batchpilot.ids import JobIds
-from batchpilot.registry.whole import Registry, load_registry, make_registry
+from batchpilot.registry.whole import (
+    ExperimentRegistry,
+    Registry,
+    load_registry,
+    make_experiment_registry,
+)
 
 
-FOLD_SEEDS = (1, 2, 3, 4, 5)
-COMPARED = tuple(name for name in LEARNERS if name != TOO_MANY_NEIGHBOURS)
+REPLICATIONS = 5
+FIRST_SEED = 1
+"""Seed that cuts the data into folds in the first replication; the next ones follow."""
 
-ROWS: list[dict[str, Any]] = [
-    {"learner": learner, "data": data, "fold_seed": fold_seed, "fold": fold}
-    for learner, data, fold_seed, fold in (
-        *product(COMPARED, DATA, FOLD_SEEDS, range(FOLDS)),
-        (TOO_MANY_NEIGHBOURS, "iris", 1, 0),
-    )
-]
+TOO_MANY = {"k": [200]}
+"""More neighbours than iris has flowers to learn from: there, scikit-learn must refuse."""
+
+NAMES = [learner.__name__ for learner in LEARNERS]
+JOBS = len(NAMES) * len(DATA) * REPLICATIONS * FOLDS + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,34 +86,49 @@ def run(directory: Path, *, retry: bool = False) -> int:
     return 0 if outcome.ok else 1
 
 
-def open_study(directory: Path) -> Registry:
+def open_study(directory: Path) -> ExperimentRegistry:
     """Return the registry of the demo with its jobs defined.
 
     Raises:
         DefinitionError: The directory holds another study.
     """
     click.echo(
-        f"{len(COMPARED)} learners, {len(DATA)} data sets, {FOLDS}-fold cross-validation, "
-        f"{len(FOLD_SEEDS)} fold seeds: {len(ROWS)} jobs, one of which cannot work"
+        f"{len(NAMES)} learners, {len(DATA)} data sets, {FOLDS}-fold cross-validation, "
+        f"{REPLICATIONS} replications: {JOBS} jobs, one of which cannot work"
     )
-    if directory.exists():
-        registry = load_registry(directory)
-    else:
-        registry = make_registry(directory, seed=1)
+    if not directory.exists():
+        registry = make_experiment_registry(directory, seed=1)
         registry.pools = [pools.Local()]
-    if not registry.find_jobs():
-        registry.batch_map(accuracy, args=ROWS)
-    elif not _is_demo(registry):
-        registry.close()
+        define(registry)
+        return registry
+    opened = load_registry(directory)
+    if not _is_demo(opened):
+        opened.close()
         raise DefinitionError(
             f"{directory} holds another study", remedy="choose another directory with --dir"
         )
-    return registry
+    if len(opened.find_jobs()) < JOBS:
+        define(opened)  # an earlier run was killed before it had defined them all
+    return opened
 
 
-def _is_demo(registry: Registry) -> bool:
-    parameters = registry.get_job_pars()
-    return "job_pars" in parameters and parameters["job_pars"].tolist() == ROWS
+def define(registry: ExperimentRegistry) -> None:
+    """Define the problems, the algorithms, and all experiments that are not there yet."""
+    for name, load in DATA.items():
+        registry.add_problem(name, data=load(return_X_y=True), fun=cut, seed=FIRST_SEED)
+    for learner in LEARNERS:
+        registry.add_algorithm(learner.__name__, fun=learner)
+    folds = {"fold": range(FOLDS)}
+    registry.add_experiments(dict.fromkeys(DATA, folds), repls=REPLICATIONS)
+    registry.add_experiments({"iris": {"fold": [0]}}, {"nearest_neighbours": TOO_MANY})
+
+
+def _is_demo(registry: Registry) -> TypeGuard[ExperimentRegistry]:
+    """Tell whether a registry has this study, or the beginning of it."""
+    if not isinstance(registry, ExperimentRegistry):
+        return False
+    problems, algorithms = registry.problems, registry.algorithms
+    return problems == list(DATA)[: len(problems)] and algorithms == NAMES[: len(algorithms)]
 
 
 def compute(registry: Registry, *, retry: bool) -> None:
@@ -130,9 +149,9 @@ def compute(registry: Registry, *, retry: bool) -> None:
     registry.wait_for_jobs()
 
 
-def judge(registry: Registry, begun: float) -> Outcome:
+def judge(registry: ExperimentRegistry, begun: float) -> Outcome:
     """Return what became of the jobs, of which those started since `begun` are of this run."""
-    must_fail = registry.find_jobs(f"learner == {TOO_MANY_NEIGHBOURS!r}")
+    must_fail = registry.find_experiments(algo_name="nearest_neighbours", algo_pars="k == 200")
     failed = registry.find_error() | registry.find_expired()
     started = registry.get_job_status()["started"].dropna()
     return Outcome(
@@ -150,15 +169,18 @@ def _say_status(registry: Registry, outcome: Outcome, seconds: float) -> None:
 
 def _say_results(registry: Registry, figure: Path) -> None:
     summary = summarise(registry.results_frame())
-    print_table(summary, len(FOLD_SEEDS) * FOLDS)
+    print_table(summary, REPLICATIONS * FOLDS)
     draw(summary, figure)
     click.echo(f"Figure: {figure}")
 
 
 def _say_failures(registry: Registry, outcome: Outcome, directory: Path) -> None:
     for job in outcome.refused:
-        parameters = ", ".join(f"{k}={v!r}" for k, v in ROWS[job - 1].items())
-        click.echo(f"\nJob {job} had to fail ({parameters}).")
+        (what,) = registry.get_job_pars(job).to_dict("records")
+        click.echo(
+            f"\nJob {job} had to fail: {what['algorithm']} with {what['algo_pars']} "
+            f"on {what['problem']} with {what['prob_pars']}."
+        )
         click.echo(f"batchpilot log {directory} {job}")
         click.echo("\n".join(f"  | {line}" for line in registry.get_log(job)))
     if outcome.failed:
@@ -174,5 +196,5 @@ def _say_how_to_go_on(directory: Path) -> None:
 Go on in Python:
   import batchpilot as bp
   reg = bp.load_registry({str(directory)!r})
-  reg.results_frame().groupby(["data", "learner"])["accuracy"].describe()
+  reg.results_frame().groupby(["problem", "algorithm"])["accuracy"].describe()
 """)

@@ -1,14 +1,13 @@
-"""What one job of the demo computes: a learner's accuracy on one fold of one data set.
+"""What the demo compares: data sets are problems, learners are algorithms.
 
-Agents import this module once per epoch, in the template; the data sets are read once in each warm
-slot.
+An instance is one cut of a data set: the observations of one fold to predict, all others to learn
+from. The folds are drawn under the instance's seed, so every learner sees the same ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
@@ -23,46 +22,74 @@ from sklearn.svm import SVC
 
 
 FOLDS = 10
-TOO_MANY_NEIGHBOURS = "200 nearest neighbours"
-"""More than iris has flowers to learn from: there, scikit-learn must refuse."""
 
 DATA: dict[str, Callable[..., Any]] = {
     "iris": load_iris,
     "wine": load_wine,
-    "breast cancer": load_breast_cancer,
+    "breast_cancer": load_breast_cancer,
     "digits": load_digits,
 }
 
-LEARNERS: dict[str, Callable[[], BaseEstimator]] = {
-    "logistic regression": lambda: make_pipeline(
-        StandardScaler(), LogisticRegression(max_iter=500)
-    ),
-    "nearest neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(5)),
-    "support vectors": lambda: make_pipeline(StandardScaler(), SVC()),
-    "random forest": lambda: RandomForestClassifier(n_estimators=50),
-    "naive Bayes": GaussianNB,
-    TOO_MANY_NEIGHBOURS: lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(200)),
-}
+
+class Cut(NamedTuple):
+    """Hold observations to learn from and to predict, with their classes."""
+
+    train: Any
+    classes: Any
+    test: Any
+    truth: Any
 
 
-def accuracy(learner: str, data: str, fold_seed: int, fold: int) -> dict[str, float]:
-    """Return the share of a fold that a learner trained on the other folds predicts right.
+def cut(data: Any, job: Any, fold: int) -> Cut:
+    """Return one fold of a data set to predict, and the others to learn from.
 
     Args:
-        learner: Name of a learner.
-        data: Name of a data set.
-        fold_seed: Seed that cuts the data into folds.
+        data: Observations and their classes.
+        job: The job; its instance seed draws the folds.
         fold: Which of the folds is predicted, from 0.
     """
-    x, y = _load(data)
-    cut = StratifiedKFold(FOLDS, shuffle=True, random_state=fold_seed)
-    train, test = list(cut.split(x, y))[fold]
-    print(f"{learner} on {data}: {len(train)} to learn from, {len(test)} to predict")  # noqa: T201 - a job's output is its log
-    model = LEARNERS[learner]().fit(x[train], y[train])
-    return {"accuracy": float(model.score(x[test], y[test]))}
+    x, y = data
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=job.instance_seed)
+    train, test = list(folds.split(x, y))[fold]
+    return Cut(x[train], y[train], x[test], y[test])
 
 
-@cache
-def _load(data: str) -> tuple[Any, Any]:
-    x, y = DATA[data](return_X_y=True)
-    return x, y
+def logistic_regression(instance: Cut) -> dict[str, float]:
+    """Learn by logistic regression."""
+    return accuracy(make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)), instance)
+
+
+def nearest_neighbours(instance: Cut, k: int = 5) -> dict[str, float]:
+    """Learn by the k nearest neighbours."""
+    return accuracy(make_pipeline(StandardScaler(), KNeighborsClassifier(k)), instance)
+
+
+def support_vectors(instance: Cut) -> dict[str, float]:
+    """Learn by a support vector machine."""
+    return accuracy(make_pipeline(StandardScaler(), SVC()), instance)
+
+
+def random_forest(instance: Cut) -> dict[str, float]:
+    """Learn by a random forest, whose trees are drawn under the job's seed."""
+    return accuracy(RandomForestClassifier(n_estimators=50), instance)
+
+
+def naive_bayes(instance: Cut) -> dict[str, float]:
+    """Learn by naive Bayes."""
+    return accuracy(GaussianNB(), instance)
+
+
+def accuracy(model: BaseEstimator, instance: Cut) -> dict[str, float]:
+    """Return the share that a model, trained on the one part, predicts right of the other."""
+    print(f"{len(instance.truth)} to predict from {len(instance.classes)}")  # noqa: T201 - a job's output is its log
+    model.fit(instance.train, instance.classes)
+    return {"accuracy": float(model.score(instance.test, instance.truth))}
+
+
+LEARNERS = (
+    logistic_regression,
+    nearest_neighbours,
+    support_vectors,
+    random_forest,
+    naive_bayes,
+)

@@ -15,9 +15,14 @@ from rich.table import Table
 
 def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """Return mean and sd of the accuracy in percent: a row a learner, a column (figure, data)."""
-    return 100 * results.pivot_table(
-        index="learner", columns="data", values="accuracy", aggfunc=["mean", "std"], sort=False
+    table = 100 * results.pivot_table(
+        index="algorithm", columns="problem", values="accuracy", aggfunc=["mean", "std"], sort=False
     )
+    return table.rename(index=_in_words, columns=_in_words)
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def print_table(summary: pd.DataFrame, folds: int) -> None:
@@ -46,7 +51,7 @@ def _cell(summary: pd.DataFrame, learner: Any, name: str, *, bold: bool) -> str:
 
 def data_sets(summary: pd.DataFrame) -> list[str]:
     """Return the names of the data sets in the order of the study."""
-    return list(dict.fromkeys(summary.columns.get_level_values("data")))
+    return list(dict.fromkeys(summary.columns.get_level_values("problem")))
 
 
 def draw(summary: pd.DataFrame, path: Path) -> None:

@@ -31,10 +31,10 @@ class UnwrittenObjects(ObjectStore):
         super().__init__(directory)
         self._held: dict[str, bytes] = {}
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes | memoryview) -> str:
         """Hold bytes and return their hash."""
         name = content_hash(data)
-        self._held[name] = data
+        self._held[name] = bytes(data)
         return name
 
     def get(self, name: str) -> bytes:

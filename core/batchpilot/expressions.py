@@ -24,6 +24,7 @@ import io
 import keyword
 import symtable
 import tokenize
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -44,7 +45,7 @@ _BOOLS = frozenset((bool, np.bool_))
 _ROWS = "_batchpilot_rows"
 
 
-class Predicate:
+class Predicate(ABC):
     """Say for rows of parameters whether they match.
 
     Args:
@@ -66,8 +67,9 @@ class Predicate:
         matching: Ids = ids[np.array(verdicts, bool)]
         return matching
 
+    @abstractmethod
     def _verdicts(self, rows: Rows, ids: Ids) -> list[Any]:
-        raise NotImplementedError
+        """Return for each row whether it matches, or that it is unknown."""
 
 
 def predicate(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from inspect import Parameter
 from itertools import islice
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import cloudpickle
 
+from batchpilot.errors import DefinitionError
 from batchpilot_agent.errors import CannotPickle
 from batchpilot_agent.failures import message_of
 
@@ -62,6 +64,59 @@ def describe_function(fun: Callable[..., Any]) -> Parameters:
         any_name=any(p.kind is p.VAR_KEYWORD for p in parameters),
         passes_job=any(p.name == JOB and p.kind is not p.POSITIONAL_ONLY for p in named),
     )
+
+
+def first_parameter(fun: Callable[..., Any]) -> str | None:
+    """Return the name of what a function takes first by position; None where it has none."""
+    try:
+        parameters = inspect.signature(fun).parameters.values()
+    except (ValueError, TypeError):
+        return None
+    by_position = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return next((p.name for p in parameters if p.kind in by_position), None)
+
+
+def check_more_args(more_args: Any) -> Mapping[str, Any]:
+    """Return the values that are the same for all jobs, none where None is given.
+
+    Raises:
+        DefinitionError: They are not given by name.
+    """
+    if more_args is not None and not isinstance(more_args, Mapping):
+        raise DefinitionError(
+            f"more_args cannot be a {type(more_args).__name__}: give values by name in a dict",
+            remedy="for a vector called more_args, pass args={'more_args': ...}",
+        )
+    return more_args or {}
+
+
+def check_call(fun: Any, values: int, names: Iterable[str]) -> Parameters:
+    """Return what a function can be called with; refuse one that cannot be called as is meant.
+
+    Args:
+        fun: The function.
+        values: How many values it is given by position, before anything else.
+        names: What it is given by name; the Job too, where it has a parameter `job` left.
+
+    Raises:
+        DefinitionError: It is no function, or it cannot be called so.
+    """
+    if not callable(fun):
+        raise DefinitionError(f"{fun!r:.40} is no function", remedy="give a function as `fun`")
+    shape = describe_function(fun)
+    shape = replace(shape, passes_job=shape.passes_job and JOB not in shape.names[:values])
+    given = dict.fromkeys([*names, *([JOB] if shape.passes_job else [])])
+    try:
+        inspect.signature(fun).bind(*[None] * values, **given)
+    except TypeError as error:
+        raise DefinitionError(
+            f"{shape.name}() cannot be called with {values} value(s) by position"
+            f"{' and ' + ', '.join(given) if given else ''}: {error}",
+            remedy=f"its parameters are {', '.join(shape.names) or '(none)'}",
+        ) from error
+    except ValueError:
+        return shape  # written in C, it does not say
+    return shape
 
 
 def pickle_function(fun: Any) -> bytes:

@@ -153,9 +153,9 @@ def _inner(part: Any) -> Iterable[Any]:
 
 
 def _is_plumbing(part: _Part) -> bool:
-    """Tell whether a call only puts together what it is given: partial, a bound method."""
+    """Tell whether a call only puts together what it is given: partial, a bound method, ours."""
     return part.module in ("functools", "builtins", "types", "copyreg", "operator") or (
-        part.module.partition(".")[0] == "cloudpickle"
+        part.module.partition(".")[0] in ("cloudpickle", "batchpilot_agent")
     )
 
 

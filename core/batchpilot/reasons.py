@@ -11,6 +11,7 @@ class Cause(StrEnum):
 
     NOT_SUBMITTED = "not-submitted"
     QUEUED = "queued"
+    WAITING = "waiting"
     CLAIMED = "claimed"
     IN_SESSION = "in-session"
     RUNNING = "running"
@@ -27,6 +28,7 @@ class Cause(StrEnum):
     AGENT_GONE = "agent-gone"
     HANDED_BACK = "handed-back"
     LOST = "lost"
+    RETRIED = "retried"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,12 +21,13 @@ from batchpilot_broker.paths import RegistryPaths
 
 from .errors import AlreadyOwned, RegistryDamaged
 from .store.adoption import move_database
-from .store.changing import Applied, apply_rows, queue_again
+from .store.changing import Applied, apply_rows, end_chunk, queue_again, stays_together
 from .store.database import Database, Transaction, copy_database
+from .store.merged import PREFIX as MERGED
 from .store.outcomes import locate
 from .store.owner import read_owner
 from .store.pages import ENDED_STATES, LIVE_STATES, Ids, State, ids_of, read_column
-from .store.replay import read_stretch
+from .store.replay import read_stretch, segment_of
 
 
 @dataclass(slots=True)
@@ -116,10 +117,12 @@ def _put_in_place(paths: RegistryPaths, source: Path, term: int) -> None:
 def _replay(database: Database, repaired: Repaired) -> None:
     segments = sorted(database.paths.segments.glob("*.results"))
     own = [path for path in segments if path.name.startswith("coordinator-")]
+    own.sort(key=lambda path: int(path.stem.rpartition("-")[2]))
+    merged = [path for path in segments if path.name.startswith(MERGED)]
     with database.write() as tx:
         tx.set_meta("term", read_owner(database.paths).term)
         tx.set_meta("owner_pid", 0)
-        for path in sorted(own, key=lambda path: int(path.stem.rpartition("-")[2])):
+        for path in (*own, *merged):
             _replay_marks(tx, path, repaired)
     for path in segments:
         with database.write() as tx:
@@ -129,7 +132,7 @@ def _replay(database: Database, repaired: Repaired) -> None:
 
 
 def _replay_marks(tx: Transaction, path: Path, repaired: Repaired) -> None:
-    """Apply the tombstones and attempt marks of a coordinator, in their order."""
+    """Apply the tombstones and attempt marks of a coordinator or of a merge, in their order."""
     stretch = read_stretch(path, 0)
     repaired.gaps += len(stretch.gaps)
     for kind, payload in stretch.notes:
@@ -166,15 +169,12 @@ def _mark(tx: Transaction, ids: Ids, attempt: int) -> None:
 
 
 def _replay_rows(tx: Transaction, path: Path, repaired: Repaired) -> None:
-    row = tx.execute("read_segment", path.name).fetchone()
-    if row is None:
-        tx.execute("add_segment", path.name, path.stem)
-        row = tx.execute("read_segment", path.name).fetchone()
+    number, _ = segment_of(tx, path.name, path.stem)
     stretch = read_stretch(path, 0)
     repaired.gaps += len(stretch.gaps)
     applied = Applied()
-    apply_rows(tx, row[0], stretch.rows, applied)
-    tx.execute("move_segment", stretch.end, row[0])
+    apply_rows(tx, number, stretch.rows, applied)
+    tx.execute("move_segment", stretch.end, number)
     repaired.ended += sum(map(len, applied.ended))
 
 
@@ -186,7 +186,12 @@ def _put_back(tx: Transaction, repaired: Repaired) -> None:
     unknown = live[~known]
     tx.pages.put("state", unknown, State.DEFINED)
     repaired.unknown = len(unknown)
-    out = live[known & (states[live - 1] != State.QUEUED)]
-    tx.execute("forget_chunks")
+    for number, *_ in tx.all("all_chunks"):
+        end_chunk(tx, number)
     tx.execute("forget_running")
-    queue_again(tx, out, alone=False)
+    out = live[known]
+    out = out[tx.pages.take("state", out) != State.QUEUED]
+    for submission in np.unique(tx.pages.take("submission", out)).tolist():
+        mine = out[tx.pages.take("submission", out) == submission]
+        # nothing tells which of the user's chunks these were in
+        queue_again(tx, mine, alone=stays_together(tx, submission))

@@ -61,7 +61,9 @@ class Code:
     Attributes:
         epoch: Hash of its manifest.
         python: Minor version of Python.
-        function: What the jobs call; None where its pickle does not tell.
+        function: What the jobs call, of experiments the algorithm's function; None where its
+            pickle does not tell, or there is none.
+        problem: What makes the instances of experiments, else None.
         modules: All that was loaded outside the standard library and installed libraries, then
             the source files that are run before the jobs, named by their paths.
     """
@@ -69,11 +71,18 @@ class Code:
     epoch: str
     python: str
     function: Function | None
+    problem: Function | None
     modules: tuple[Module, ...]
 
 
-def read_code(store: ObjectStore, epoch: str) -> Code:
+def read_code(store: ObjectStore, epoch: str, problem: str = "", algorithm: str = "") -> Code:
     """Return the code of an epoch.
+
+    Args:
+        store: The registry's objects.
+        epoch: The epoch.
+        problem: Of experiments the problem whose function is meant.
+        algorithm: And the algorithm.
 
     Raises:
         ObjectMissing: An object is not there.
@@ -86,14 +95,21 @@ def read_code(store: ObjectStore, epoch: str) -> Code:
         (source.path, source.path, source.source) for source in manifest.dependencies.sources
     ]
     modules = tuple(
-        Module(name=name, origin=origin, source=None if found is None else _text(store.get(found)))
-        for name, origin, found in stored
+        Module(name=name, origin=origin, source=None if text is None else _text(store.get(text)))
+        for name, origin, text in stored
     )
-    reference = function_in(store.get(manifest.function))
+
+    def found(pickled: str | None) -> Function | None:
+        reference = function_in(store.get(pickled)) if pickled else None
+        return None if reference is None else _found(reference, modules)
+
+    problems = {part.name: part.function for part in manifest.problems}
+    algorithms = {part.name: part.function for part in manifest.algorithms}
     return Code(
         epoch=epoch,
         python=manifest.python,
-        function=None if reference is None else _found(reference, modules),
+        function=found(algorithms.get(algorithm) if algorithm else manifest.function),
+        problem=found(problems.get(problem)),
         modules=modules,
     )
 

@@ -12,7 +12,13 @@ import msgpack
 import numpy as np
 import pytest
 
-from batchpilot.registry.whole import Registry, make_registry
+from batchpilot.pools import Interactive
+from batchpilot.registry.whole import (
+    ExperimentRegistry,
+    Registry,
+    make_experiment_registry,
+    make_registry,
+)
 from batchpilot.store.pages import State
 from batchpilot_broker.frames import LOG, NO_PART, ROW, Kind, pack_frame, pack_row
 from batchpilot_broker.nouns import Outcome, Reason
@@ -159,3 +165,43 @@ def lecture(hand_made: Make) -> HandMade:
 
 def _add(i: int, j: int) -> int:
     return i + j
+
+
+MakeHere = Callable[[], Registry]
+
+
+@pytest.fixture
+def make_here(tmp_path: Path) -> Iterator[MakeHere]:
+    """Give a function that makes registries whose jobs run in this process."""
+    made: list[Registry] = []
+
+    def make() -> Registry:
+        registry = make_registry(tmp_path / f"here{len(made)}", seed=1, work_dir=tmp_path)
+        made.append(registry)
+        registry.pools = Interactive()
+        return registry
+
+    yield make
+    for registry in made:
+        registry.close()
+
+
+MakeExperiments = Callable[..., ExperimentRegistry]
+
+
+@pytest.fixture
+def make_experiments(tmp_path: Path) -> Iterator[MakeExperiments]:
+    """Give a function that makes registries of experiments whose jobs run in this process."""
+    made: list[ExperimentRegistry] = []
+
+    def make(seed: int = 1) -> ExperimentRegistry:
+        registry = make_experiment_registry(
+            tmp_path / f"experiments{len(made)}", seed=seed, work_dir=tmp_path
+        )
+        made.append(registry)
+        registry.pools = Interactive()
+        return registry
+
+    yield make
+    for registry in made:
+        registry.close()

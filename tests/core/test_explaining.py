@@ -17,6 +17,7 @@ from batchpilot.explaining import explain
 from batchpilot.reasons import Cause, Explanation
 from batchpilot.registry.whole import Registry, load_registry
 from batchpilot.store.changing import Applied, charge, give_back, note_running, revoke
+from batchpilot.store.gates import hold, settle
 from batchpilot.store.launches import LaunchFailure, note_failure
 from batchpilot.store.owner import read_owner, write_owner
 from batchpilot.store.pages import State
@@ -116,6 +117,37 @@ def test_killed_jobs_do_not_count_as_ahead(book: Book, registry: Registry) -> No
         revoke(tx, np.array([2, 3]))
 
     assert text(explain(registry, 4, NOW), Cause.QUEUED).endswith("behind 1 job of its class")
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [([1], "waits for predecessor 1"), ([1, 2, 3], "waits for predecessor 1 and 2 more")],
+)
+def test_a_job_that_waits_for_others_names_them_and_needs_no_agent(
+    book: Book, registry: Registry, after: list[int], words: str
+) -> None:
+    book.queue([1, 2, 3])
+    number = book.queue([4])
+    with book.database.write() as tx:
+        hold(tx, number, np.array(after))
+    told = explain(registry, 4, NOW)
+
+    assert causes(told) == [Cause.WAITING, Cause.NO_COORDINATOR]
+    assert text(told, Cause.WAITING) == f"submitted 16 min 40 s ago, {words}"
+
+
+def test_a_job_behind_what_failed_is_about_to_expire(book: Book, registry: Registry) -> None:
+    book.queue([1])
+    number = book.queue([2])
+    with book.database.write() as tx:
+        hold(tx, number, np.array([1]))
+    with book.database.write() as tx:
+        revoke(tx, np.array([1]))
+    with book.database.write() as tx:
+        settle(tx)
+
+    told = text(explain(registry, 2, NOW), Cause.WAITING)
+    assert told.endswith("about to expire: predecessor 1 failed")
 
 
 def test_jobs_to_be_fed_again_come_before_those_never_fed(book: Book, registry: Registry) -> None:

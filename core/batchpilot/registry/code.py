@@ -8,6 +8,7 @@ import numpy as np
 
 from batchpilot.errors import CodeMissing
 from batchpilot.sources import Code, read_code
+from batchpilot.store.experiments import KIND, names_of_job
 
 from .selecting import Selecting
 
@@ -45,9 +46,10 @@ class Coding(Selecting):
             job = self._one(tx, id)
             submission = int(tx.pages.take("submission", np.array([job]))[0])
             facts = tx.execute("submission_facts", submission).fetchone()
+            names = names_of_job(tx, job) if self.kind == KIND else ()
         if facts is None:
             raise CodeMissing(
                 f"there is no code of job {job}: it is not submitted",
                 remedy="submit it; its code is stored with each submission",
             )
-        return read_code(self.objects, facts[1])
+        return read_code(self.objects, facts[1], *names)

@@ -142,6 +142,10 @@ class Collecting(Tabulating):
     def results_frame(self, ids: Any = None, unwrap: bool = True) -> pd.DataFrame:
         """Return parameters and results in one tidy table, a row a job.
 
+        Of experiments it is `job_id problem algorithm repl`, then the parameters, then results. A
+        parameter that problem and algorithm both have is called `prob_pars.<name>` and
+        `algo_pars.<name>`.
+
         Args:
             ids: Jobs, by default all that are done.
             unwrap: Give each parameter, and each element of results that are dicts or lists, its
@@ -154,9 +158,7 @@ class Collecting(Tabulating):
             >>> reg.results_frame().groupby("learner")["accuracy"].mean()
         """
         results = self.reduce_results_frame(ids)
-        table = self.get_job_pars(results["job_id"])
-        if unwrap:
-            table = unwrapped(table)
+        table = self._tidy(results["job_id"], unwrap=unwrap)
         if "result" in table:
             raise DefinitionError(
                 "a parameter is called 'result'", remedy="use results_frame(unwrap=False)"
@@ -224,7 +226,15 @@ class Collecting(Tabulating):
             job=job,
         )
 
+    def pickled_results(self, ids: Any = None) -> Iterator[tuple[int, bytes]]:
+        """Yield (job id, pickled result), as `iter_results` does, without unpickling anything."""
+        return self._bodies(self._done_ids(ids))
+
     def _results(self, ids: Ids) -> Iterator[tuple[int, Any]]:
+        for job, body in self._bodies(ids):
+            yield job, _loaded(job, body)
+
+    def _bodies(self, ids: Ids) -> Iterator[tuple[int, bytes]]:
         with Records(self.paths, self._db) as records:
             for start in range(0, len(ids), _BLOCK):
                 with self._db.read() as tx:
@@ -232,8 +242,7 @@ class Collecting(Tabulating):
                     lacking = self._lacking(tx, located.ids)
                 self._refuse(lacking)
                 for part, bodies in _read(records, located):
-                    for job, body in zip(part.tolist(), bodies, strict=True):
-                        yield job, _loaded(job, body)
+                    yield from zip(part.tolist(), bodies, strict=True)
 
     def _caller(self, fun: Callable[..., Any], more_args: dict[str, Any]) -> Callable[..., Any]:
         """Return what calls fun for a job with values, passing the Job where fun names it."""

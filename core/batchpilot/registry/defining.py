@@ -13,7 +13,14 @@ import numpy as np
 
 from batchpilot.epochs import Definition, store_epoch
 from batchpilot.errors import DefinitionError
-from batchpilot.functions import JOB, Parameters, describe_function, pickle_function, pickle_value
+from batchpilot.functions import (
+    JOB,
+    Parameters,
+    check_more_args,
+    describe_function,
+    pickle_function,
+    pickle_value,
+)
 from batchpilot.ids import JobIds
 from batchpilot.notices import warn
 from batchpilot.store.database import Transaction
@@ -73,7 +80,38 @@ class Defining(Configuring):
             self._check_empty(tx)
         labels = checked_tags(tags) if tags else []
         columns = recycle(as_columns(args, vectors), warn)
-        shape = _shape(fun, columns, more_args)
+        shape = shape_of(fun, columns, more_args)
+        return self._define_calls(
+            fun,
+            columns,
+            more_args,
+            labels,
+            positional=tuple(name for name in shape.positional if name in columns),
+            passes_job=shape.passes_job and JOB not in (*columns, *(more_args or ())),
+        )
+
+    def _define_calls(  # noqa: PLR0913 - all that a call is made of
+        self,
+        fun: Any,
+        columns: Mapping[str, Sequence[Any]],
+        more_args: Mapping[str, Any] | None = None,
+        tags: Iterable[str] = (),
+        *,
+        positional: Sequence[str] = (),
+        passes_job: bool = False,
+        hidden: int = 0,
+    ) -> JobIds:
+        """Define one call of a function for each row of equally long columns.
+
+        Args:
+            fun: What is called.
+            columns: Its values by name.
+            more_args: Values that are the same for all jobs.
+            tags: Labels for all the jobs.
+            positional: Columns that go by position, in that order.
+            passes_job: Whether it is given the Job.
+            hidden: How many of the last columns no table shows.
+        """
         # All is pickled before anything is stored: what is refused leaves nothing behind.
         function = pickle_function(fun)
         static = pickle_value(dict(more_args), "more_args") if more_args else None
@@ -84,16 +122,22 @@ class Defining(Configuring):
             definition = Definition(
                 function=self.objects.put(function),
                 names=tuple(columns),
-                positional=tuple(name for name in shape.positional if name in columns),
-                passes_job=shape.passes_job and JOB not in (*columns, *(more_args or ())),
+                positional=tuple(positional),
+                passes_job=passes_job,
                 more_args=None if static is None else self.objects.put(static),
             )
-            ids = self._define(definition, pickles, labels, big=encoder.has_large)
+            ids = self._define(definition, pickles, tags, big=encoder.has_large, hidden=hidden)
         self._db.back_up(time.time_ns())
         return ids
 
     def _define(
-        self, definition: Definition, pickles: Sequence[bytes], tags: Iterable[str], *, big: bool
+        self,
+        definition: Definition,
+        pickles: Sequence[bytes],
+        tags: Iterable[str],
+        *,
+        big: bool,
+        hidden: int,
     ) -> JobIds:
         epoch = store_epoch(
             self.objects,
@@ -105,6 +149,7 @@ class Defining(Configuring):
             self._check_empty(tx)
             tx.set_meta("definition", msgpack.packb(asdict(definition)))
             tx.set_meta("names", json.dumps(definition.names))
+            tx.set_meta("hidden", hidden)
             tx.set_meta("big_pars", int(big))
             tx.set_meta("epoch", epoch)
             ids = add_jobs(tx, pickles)
@@ -114,7 +159,13 @@ class Defining(Configuring):
         return JobIds(ids)
 
     def _check_empty(self, tx: Transaction) -> None:
-        if self.kind != "map" or self._last_job(tx):
+        if self.kind != "map":
+            raise DefinitionError(
+                f"{self.paths.root} is a registry of experiments",
+                remedy="define them with add_problem, add_algorithm and add_experiments; a map"
+                " goes into a registry made with bp.make_registry(...)",
+            )
+        if self._last_job(tx):
             raise DefinitionError(
                 f"{self.paths.root} holds {self._last_job(tx)} jobs already",
                 remedy="make another registry for another map",
@@ -131,17 +182,12 @@ def add_jobs(tx: Transaction, pickles: Sequence[bytes]) -> np.ndarray[Any, np.dt
     return ids
 
 
-def _shape(fun: Any, vectors: Iterable[str], more_args: Any) -> Parameters:
+def shape_of(fun: Any, vectors: Iterable[str], more_args: Any) -> Parameters:
     """Return what a function takes; refuse what it could not be called with."""
     if not callable(fun):
         raise DefinitionError(f"{fun!r:.40} is no function", remedy="give a function as `fun`")
-    if more_args is not None and not isinstance(more_args, Mapping):
-        raise DefinitionError(
-            f"more_args cannot be a {type(more_args).__name__}: give values by name in a dict",
-            remedy="for a vector called more_args, pass args={'more_args': ...}",
-        )
     shape = describe_function(fun)
-    _check_names(shape, vectors, more_args or ())
+    _check_names(shape, vectors, check_more_args(more_args))
     return shape
 
 

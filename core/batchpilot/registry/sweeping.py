@@ -5,7 +5,6 @@ What is done, failed or submitted stays as it is: a sweep never touches a result
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,21 +16,23 @@ from batchpilot import control
 from batchpilot.errors import RegistryError, SubmissionError
 from batchpilot.store.adoption import make_another
 from batchpilot.store.database import Transaction
+from batchpilot.store.experiments import KIND
 from batchpilot.store.locks import locked
 from batchpilot.store.owner import read_owner
 from batchpilot.store.pages import LIVE_STATES, State, read_column
-from batchpilot.store.tidying import empty, remove
+from batchpilot.store.tidying import empty, object_names, remove
 
 from .submitting import Submitting
 
 
-_NAME = re.compile(rb"[0-9a-f]{64}")
-_WITHOUT_NAMES = ("page", "outcome", "span", "again", "chunk")
+_WITHOUT_NAMES = ("page", "experiment", "outcome", "span", "held_span", "gate", "again", "chunk")
 _CLEARED = (
     *("page", "pars", "class", "submission", "span", "chunk", "again", "segment", "outcome"),
-    *("running", "agent", "cancel", "tag", "name"),
+    *("held_span", "gate", "running", "agent", "cancel", "tag", "name"),
+    *("definition", "experiment"),
 )
-_DEFINITION = ("definition", "names", "big_pars", "epoch")
+_DEFINITION = ("definition", "big_pars")
+_OF_A_MAP = ("names", "hidden", "epoch")
 
 
 class Sweeping(Submitting):
@@ -41,8 +42,8 @@ class Sweeping(Submitting):
         """Take away what no job needs any more.
 
         That is: external directories of jobs that are not submitted, code and data that no
-        submission in force names, tags and names of jobs that are gone, logs and allocations of
-        agents that have left. Results and logs of jobs stay.
+        submission in force names, kept instances of problems, tags and names of jobs that are
+        gone, logs and allocations of agents that have left. Results and logs of jobs stay.
 
         Returns:
             True.
@@ -60,12 +61,15 @@ class Sweeping(Submitting):
                 named = set(self._named(tx))
                 ended, live = _agents(tx, "ended_agents"), _agents(tx, "live_agents")
             self._drop_objects(named)
+        remove(self.paths.cache)
         self._drop_external(np.flatnonzero(states <= State.DEFINED) + 1, beyond=len(states))
         self._drop_agents(ended, live)
         return True
 
     def clear(self) -> None:
         """Forget all jobs and what became of them; seed, pools, exports and settings stay.
+
+        Of experiments the problems and algorithms stay, too.
 
         Coordinator, agents and broker end. Then jobs can be defined anew, from id 1; as what runs
         somewhere for the old ones must never reach the new ones, the registry becomes another
@@ -88,7 +92,7 @@ class Sweeping(Submitting):
         with self._changing() as tx:
             for table in _CLEARED:
                 tx.db.execute(f"DELETE FROM {table}")  # noqa: S608 - a table of ours
-            for key in _DEFINITION:
+            for key in (*_DEFINITION, *(() if self.kind == KIND else _OF_A_MAP)):
                 tx.set_meta(key, None)
             tx.set_meta("last_job", 0)
             tx.set_meta("stream", "0")
@@ -141,7 +145,7 @@ class Sweeping(Submitting):
         yield from found
         for (epoch,) in tx.all("epochs"):
             if epoch and self.objects.has(epoch):
-                yield from map(bytes.decode, _NAME.findall(self.objects.get(epoch)))
+                yield from object_names(self.objects.get(epoch))
 
     def _drop_objects(self, named: set[str]) -> None:
         """Remove objects without a name, and what an interrupted session has left half-written."""
@@ -167,8 +171,8 @@ class Sweeping(Submitting):
 
 def _forget_unused(tx: Transaction) -> None:
     """Forget submissions that no job is of, and words about jobs that are gone."""
-    for statement in ("forget_spans", "forget_again"):  # of jobs that were killed: none is queued
-        tx.execute(statement)
+    for what in ("spans", "held", "gates", "again"):  # of jobs that were killed: none is queued
+        tx.execute(f"forget_{what}")
     used = set(np.unique(read_column(tx.db, "submission")).tolist())
     for (number,) in tx.all("submissions"):
         if number not in used:
@@ -191,4 +195,4 @@ def _names_in(tx: Transaction, table: str) -> Iterator[str]:
         for value in row:
             if isinstance(value, str | bytes):
                 data = value.encode() if isinstance(value, str) else value
-                yield from map(bytes.decode, _NAME.findall(data))
+                yield from object_names(data)

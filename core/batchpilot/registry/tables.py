@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchpilot.columns import objects
+from batchpilot.experiments.tidying import COLUMNS, spread
 from batchpilot.store.database import Transaction
+from batchpilot.store.experiments import KIND, Experiments
 from batchpilot.store.outcomes import Ends, Located, find_records, locate, segment_names
 from batchpilot.store.pages import Ids, State
 from batchpilot.store.rows import ParameterRows
+from batchpilot.unwrapping import unwrap as unwrapped
 
 from .failures import Failures
 from .labels import names_of, tags_of
@@ -57,12 +60,15 @@ class Tabulating(Selecting):
         """Return what has become of jobs, and when.
 
         The columns are `job_id submitted started done error mem_used batch_id log_file job_hash
-        job_name time_queued time_running`.
+        job_name time_queued time_running`; of experiments `repl` stands after `job_name`.
         """
         return self._table(ids, self._status_columns)
 
     def get_job_pars(self, ids: Any = None) -> pd.DataFrame:
-        """Return `job_id job_pars`, a dict of the parameters; `bp.unwrap` spreads them."""
+        """Return `job_id job_pars`, a dict of the parameters; `bp.unwrap` spreads them.
+
+        Of experiments it is `job_id problem prob_pars algorithm algo_pars`, with two such dicts.
+        """
         return self._table(ids, self._pars_columns)
 
     def get_job_resources(self, ids: Any = None) -> pd.DataFrame:
@@ -109,6 +115,18 @@ class Tabulating(Selecting):
             }
         )
 
+    def _tidy(self, ids: Any, *, unwrap: bool) -> pd.DataFrame:
+        """Return jobs with their parameters, each in a column of its own if they are to be."""
+        if self.kind != KIND:
+            table = self.get_job_pars(ids)
+            return unwrapped(table) if unwrap else table
+        table = self._table(ids, self._pars_columns, _repl)
+        return spread(table) if unwrap else table[list(COLUMNS)]
+
+    def _identities(self, ids: Any) -> pd.DataFrame:
+        """Return `job_id problem algorithm repl` of experiments."""
+        return self._table(ids, _names, _repl)
+
     def _table(self, ids: Any, *parts: Any) -> pd.DataFrame:
         import pandas as pd  # noqa: PLC0415 - slow, and only needed for tables
 
@@ -140,15 +158,18 @@ class Tabulating(Selecting):
             "log_file": facts.log_file,
             "job_hash": facts.epoch,
             "job_name": names_of(tx, ids),
+            **(_repl(tx, ids) if self.kind == KIND else {}),
             "time_queued": _spans(facts.started - facts.submitted),
             "time_running": _spans(facts.done - facts.started),
         }
 
     def _pars_columns(self, tx: Transaction, ids: Ids) -> Columns:
         reader = ParameterRows(tx, self.objects)
-        names = reader.names
-        pars = [dict(zip(names, row, strict=True)) for row in reader.rows(ids)]
-        return {"job_pars": objects(pars)}
+        names, rows = reader.names, reader.rows(ids)
+        if self.kind == KIND:
+            columns = list(zip(*rows, strict=True)) or [()] * len(names)
+            return {name: objects(column) for name, column in zip(names, columns, strict=True)}
+        return {"job_pars": objects([dict(zip(names, row, strict=True)) for row in rows])}
 
     def _messages(self, jobs: int, failed: tuple[Ids, Located]) -> NDArray[np.object_]:
         """Return what went wrong with the failed ones among a number of jobs; else None."""
@@ -221,6 +242,19 @@ def _resources(tx: Transaction, ids: Ids) -> Columns:
     # each job gets a dict of its own: what is done to one row is no other's business
     rows = [None if (found := given[at]) is None else found.copy() for at in where.tolist()]
     return {"resources": objects(rows)}
+
+
+def _names(tx: Transaction, ids: Ids) -> Columns:
+    rows = tx.all("definition_names")
+    names = np.full((2, rows[-1][0] + 1 if rows else 1), None, np.object_)
+    for number, problem, algorithm in rows:
+        names[:, number] = problem, algorithm
+    problems, algorithms = names[:, Experiments(tx).definition[ids - 1]]
+    return {"problem": problems, "algorithm": algorithms}
+
+
+def _repl(tx: Transaction, ids: Ids) -> Columns:
+    return {"repl": Experiments(tx).repl[ids - 1].astype(np.int64)}
 
 
 def _tags(tx: Transaction, ids: Ids) -> Columns:

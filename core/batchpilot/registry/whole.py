@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from batchpilot.configuration import ConfFile, Names, checked_names, configuration
 from batchpilot.dependencies import try_dependencies
 from batchpilot.errors import DefinitionError
+from batchpilot.ids import JobIds
 from batchpilot.notices import warn
 from batchpilot.pools import to_records
 from batchpilot.store.adoption import Place, adopt, place_of
+from batchpilot.store.experiments import KIND, NAMES
 from batchpilot.store.owner import read_owner
+from batchpilot_broker.paths import RegistryPaths
 
 from .base import make_files, open_paths
 from .code import Coding
 from .collecting import Collecting
+from .continuing import MappingResults
 from .defining import Defining
+from .experiments_found import FindingExperiments
+from .experiments_removed import RemovingExperiments
 from .exporting import Exporting
 from .finding import Finding
 from .labels import Labelling
 from .logs import Logging
+from .merging import Merging
+from .reducing import Reducing
 from .sweeping import Sweeping
 from .tables import Tabulating
 from .testing import Testing
@@ -30,6 +40,11 @@ from .withdrawing import Withdrawing
 
 
 class Registry(
+    FindingExperiments,
+    RemovingExperiments,
+    Reducing,
+    MappingResults,
+    Merging,
     Defining,
     Exporting,
     Sweeping,
@@ -45,19 +60,48 @@ class Registry(
 ):
     """Be the registry of a study; made by `make_registry`, opened again by `load_registry`."""
 
+    title = "Job Registry"
+
     def __repr__(self) -> str:
-        with self._db.read() as tx:
-            jobs = self._last_job(tx)
-        backend = ", ".join(type(pool).__name__ for pool in self.pools)
-        return (
-            "Job Registry\n"
-            f"  Backend  : {backend}\n"
-            f"  File dir : {self.file_dir}\n"
-            f"  Work dir : {self.work_dir}\n"
-            f"  Jobs     : {jobs}\n"
-            f"  Seed     : {self.seed}\n"
-            f"  Writeable: {self.writeable}"
-        )
+        lines = self._described()
+        width = max(map(len, lines))
+        return "\n".join([self.title, *(f"  {k:<{width}}: {v}" for k, v in lines.items())])
+
+    def _described(self) -> dict[str, Any]:
+        """Return what is shown of the registry, by what it is called."""
+        return {
+            "Backend": ", ".join(type(pool).__name__ for pool in self.pools),
+            "File dir": self.file_dir,
+            "Work dir": self.work_dir,
+            "Jobs": self.get_status().defined,
+            "Seed": self.seed,
+            "Writeable": self.writeable,
+        }
+
+
+class ExperimentRegistry(Registry):
+    """Be the registry of experiments; made by `make_experiment_registry`."""
+
+    title = "Experiment Registry"
+
+    def find_jobs(self, expr: Any = None, ids: Any = None) -> JobIds:
+        """Return the jobs, or those of `ids`; their parameters are asked for by another call.
+
+        Raises:
+            DefinitionError: An expression is given: experiments have parameters of two kinds.
+        """
+        if expr is not None:
+            raise DefinitionError(
+                "experiments have parameters of problems and of algorithms",
+                remedy="use find_experiments(prob_pars=..., algo_pars=...)",
+            )
+        return super().find_jobs(None, ids)
+
+    def _described(self) -> dict[str, Any]:
+        lines = super()._described()
+        counts = {"Problems": len(self.problems), "Algorithms": len(self.algorithms)}
+        ends = {name: lines.pop(name) for name in ("Seed", "Writeable")}
+        return {**lines, **counts, **ends}
 
 
 def make_registry(  # noqa: PLR0913 - all that can be said of a study at its beginning
@@ -90,6 +134,74 @@ def make_registry(  # noqa: PLR0913 - all that can be said of a study at its beg
     Example:
         >>> reg = make_registry("study", seed=1)
     """
+    paths = _make(
+        file_dir,
+        "map",
+        {},
+        seed=seed,
+        work_dir=work_dir,
+        packages=packages,
+        source=source,
+        conf_file=conf_file,
+    )
+    registry = Registry(paths)
+    _try_dependencies(registry)
+    return registry
+
+
+def make_experiment_registry(  # noqa: PLR0913 - as make_registry
+    file_dir: str | os.PathLike[str] | None = "registry",
+    *,
+    seed: int | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
+    packages: Names = (),
+    source: Names = (),
+    conf_file: ConfFile = None,
+) -> ExperimentRegistry:
+    """Make a registry of experiments: of problems, algorithms and replications.
+
+    Args:
+        file_dir: Directory to make; None for a temporary one.
+        seed: Positive; job i is seeded with seed + i. By default drawn at random from 1..32767.
+        work_dir: Directory in which jobs run, by default the current one.
+        packages: Modules that agents import before they call the jobs' functions.
+        source: Files that agents run before; as for `make_registry`.
+        conf_file: A `batchpilot.toml`; None to search for one, False for none.
+
+    Raises:
+        RegistryExists: Something is at `file_dir` already.
+        DefinitionError: An argument or the configuration file says what is not understood.
+
+    Example:
+        >>> reg = make_experiment_registry("study", seed=1)
+    """
+    paths = _make(
+        file_dir,
+        KIND,
+        {"names": json.dumps(NAMES)},
+        seed=seed,
+        work_dir=work_dir,
+        packages=packages,
+        source=source,
+        conf_file=conf_file,
+    )
+    registry = ExperimentRegistry(paths)
+    _try_dependencies(registry)
+    return registry
+
+
+def _make(  # noqa: PLR0913 - as above
+    file_dir: str | os.PathLike[str] | None,
+    kind: str,
+    entries: Mapping[str, str],
+    *,
+    seed: int | None,
+    work_dir: str | os.PathLike[str] | None,
+    packages: Names,
+    source: Names,
+    conf_file: ConfFile,
+) -> RegistryPaths:
+    """Make the files of a registry; what the configuration file says holds where nothing else."""
     conf = configuration(conf_file)
     seed = conf.seed if seed is None else seed
     _check_seed(seed)
@@ -104,9 +216,7 @@ def make_registry(  # noqa: PLR0913 - all that can be said of a study at its beg
         "pools": to_records(conf.pools) if conf.pools else None,
     }
     kept = {name: json.dumps(value) for name, value in settings.items() if value}
-    registry = Registry(make_files(file_dir, seed=seed, kind="map", work_dir=where, settings=kept))
-    _try_dependencies(registry)
-    return registry
+    return make_files(file_dir, seed=seed, kind=kind, work_dir=where, settings={**kept, **entries})
 
 
 def load_registry(
@@ -151,17 +261,26 @@ def open_registry(
     """Open an existing registry as `load_registry` does, without running any code of the user's."""
     paths = open_paths(file_dir)
     if not writeable:
-        return Registry(paths, writeable=False, why_read_only="as asked by writeable=False")
+        return _opened(paths, "as asked by writeable=False")
     if not os.access(paths.root, os.W_OK):
-        return Registry(paths, writeable=False, why_read_only="you may not write there")
+        return _opened(paths, "you may not write there")
     place = place_of(paths)
     if place is Place.COPY or as_copy:
         count = adopt(paths)
         warn(f"{paths.root} is a copy and now a registry of its own; {count} jobs were taken back")
     elif place is Place.ELSEWHERE:
         host = read_owner(paths).host
-        return Registry(paths, writeable=False, why_read_only=f"{host} owns it")
-    return Registry(paths)
+        return _opened(paths, f"{host} owns it")
+    return _opened(paths)
+
+
+def _opened(paths: RegistryPaths, why_read_only: str = "") -> Registry:
+    """Return an existing registry as what it is; for reading only, if there is a reason why."""
+    registry = Registry(paths, writeable=not why_read_only, why_read_only=why_read_only)
+    if registry.kind != KIND:
+        return registry
+    registry.close()
+    return ExperimentRegistry(paths, writeable=not why_read_only, why_read_only=why_read_only)
 
 
 def _try_dependencies(registry: Registry) -> None:
@@ -176,4 +295,11 @@ def _check_seed(seed: object) -> None:
         )
 
 
-__all__ = ["Registry", "load_registry", "make_registry", "open_registry"]
+__all__ = [
+    "ExperimentRegistry",
+    "Registry",
+    "load_registry",
+    "make_experiment_registry",
+    "make_registry",
+    "open_registry",
+]

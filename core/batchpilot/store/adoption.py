@@ -86,8 +86,8 @@ def _take_back(database: Database) -> int:
         states = read_column(tx.db, "state")
         live = np.flatnonzero(np.isin(states, LIVE_STATES)) + 1
         revoke(tx, live)
-        for name in ("forget_spans", "forget_again", "forget_chunks", "forget_running"):
-            tx.execute(name)
+        for name in ("spans", "held", "gates", "again", "chunks", "running"):
+            tx.execute(f"forget_{name}")
         tx.execute("forget_cancels")
         tx.execute("forget_agents")
         tx.set_meta("pools", None)

@@ -165,3 +165,23 @@ def pack_ranges(ids: Ids) -> bytes:
 def unpack_ranges(blob: bytes) -> Ids:
     """Return the ids kept as u4 pairs."""
     return ids_of(np.frombuffer(blob, "<u4").astype(np.int64))
+
+
+def span_ids(first: int, size: int, blob: bytes | None, start: int = 0, stop: int = -1) -> Ids:
+    """Return the jobs of a span in their order, from a place in it to another.
+
+    Args:
+        first: Its first job.
+        size: How many jobs it has.
+        blob: Its jobs as a u4 array, None for a contiguous stretch.
+        start: The first place.
+        stop: Behind the last place, -1 for the end.
+
+    Example:
+        >>> span_ids(5, 4, None, 1).tolist()
+        [6, 7, 8]
+    """
+    stop = size if stop < 0 else stop
+    if blob is None:
+        return np.arange(first + start, first + stop)
+    return np.frombuffer(blob, "<u4")[start:stop].astype(np.int64)

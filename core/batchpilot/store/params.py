@@ -48,7 +48,7 @@ class ParsEncoder:
             DefinitionError: A value cannot be pickled; the message names its row.
         """
         rows = zip(*columns, strict=True)
-        if all(_PLAIN.issuperset(map(type, column)) for column in columns):
+        if all(map(_is_plain, columns)):
             return self._each(rows, _dumps_plain)
         return self._each(rows, self._dumps)
 
@@ -141,6 +141,28 @@ def append_pars(tx: Transaction, after: int, pickles: Sequence[bytes]) -> None:
         data = (row[1] if row else b"") + b"".join(batch)
         tx.execute("write_pars", k, offsets.tobytes(), data)
         done += len(batch)
+
+
+def clear_pars(tx: Transaction, ids: Ids) -> None:
+    """Forget the parameters of jobs that are gone, so that nothing in them is kept for them."""
+    for k in np.unique((ids - 1) // PAGE).tolist():
+        blob, data = tx.execute("read_pars", k).fetchone()
+        offsets = np.frombuffer(blob, "<u4").astype(np.int64)
+        kept = np.ones(len(offsets) - 1, bool)
+        gone = ids - 1 - k * PAGE
+        kept[gone[(gone >= 0) & (gone < len(kept))]] = False
+        bounds = zip(offsets[:-1].tolist(), offsets[1:].tolist(), kept.tolist(), strict=True)
+        pieces = [data[start:end] if keep else b"" for start, end, keep in bounds]
+        ends = np.cumsum([0, *map(len, pieces)])
+        tx.execute("write_pars", k, ends.astype("<u4").tobytes(), b"".join(pieces))
+
+
+def _is_plain(column: Sequence[Any]) -> bool:
+    """Tell whether the plain pickler does as well for values, or for dicts of values."""
+    kinds = set(map(type, column))
+    if kinds != {dict}:
+        return kinds <= _PLAIN
+    return all(_PLAIN.issuperset(map(type, value.values())) for value in column)
 
 
 def _dumps_plain(row: tuple[Any, ...]) -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 from batchpilot_broker.frames import HEADER, ROW, Frame, Kind, scan
 
 from .changing import ROW_DTYPE, Rows
+from .database import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,3 +60,11 @@ def read_stretch(path: Path, start: int, end: int | None = None) -> Stretch:
         end=upto,
         gaps=tuple(gaps),
     )
+
+
+def segment_of(tx: Transaction, name: str, agent: str) -> tuple[int, int]:
+    """Return (number, applied) of a segment, noting it when it is new."""
+    row = tx.execute("read_segment", name).fetchone()
+    if row is None:
+        return int(tx.execute("add_segment", name, agent).lastrowid or 0), 0
+    return int(row[0]), int(row[1])

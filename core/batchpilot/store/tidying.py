@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from batchpilot.errors import StorageError
 from batchpilot_broker.paths import RegistryPaths
+
+
+_OBJECT = re.compile(rb"[0-9a-f]{64}")
+
+
+def object_names(data: bytes) -> list[str]:
+    """Return all that may be the name of an object in some bytes."""
+    return [name.decode() for name in _OBJECT.findall(data)]
 
 
 def remove_external(paths: RegistryPaths, jobs: Iterable[int]) -> None:
@@ -29,6 +39,20 @@ def empty(directory: Path) -> None:
     """
     for path in directory.iterdir():
         remove(path)
+
+
+def discard(directory: Path) -> None:
+    """Remove a directory in which agents may write: first it is out of their way, then gone.
+
+    Raises:
+        StorageError: It cannot be removed.
+    """
+    aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.gone")
+    try:
+        directory.rename(aside)
+    except FileNotFoundError:
+        return
+    remove(aside)
 
 
 def remove(path: Path) -> None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from tests.core.test_cli_registry import SCHEMAS
 
 from batchpilot.cli import main
 
+
+PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
+SCHEMAS = {
+    name: json.loads(text)
+    for name, text in re.findall(
+        r"^### `([^`]+)`\n(?:(?!###)[^\0])*?```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL
+    )
+}
 
 Call = Callable[..., tuple[int, str, str]]
 Document = Callable[..., dict[str, Any]]

@@ -157,7 +157,7 @@ def test_a_working_directory_that_is_gone_is_told(paths: RegistryPaths, document
 def test_jobs_that_wait_for_no_coordinator_are_told(lecture: HandMade, document: Document) -> None:
     submission = lecture.submit([1, 2])
     with lecture.registry.database.write() as tx:
-        tx.execute("add_span", submission, "c" * 12, 1, 2, None)
+        tx.execute("add_span", submission, "c" * 12, 1, 2, None, None)
 
     assert bad(document, lecture.registry.paths) == {
         "coordinator": "the coordinator is not running, and 2 jobs wait"

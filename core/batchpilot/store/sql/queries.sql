@@ -30,7 +30,57 @@ SELECT id, resources FROM class
 INSERT INTO submission (submitted, class, epoch, resources, priority, retries) VALUES (?, ?, ?, ?, ?, ?)
 
 -- name: add_span
-INSERT INTO span (submission, class, first, size, ids) VALUES (?, ?, ?, ?, ?)
+INSERT INTO span (submission, class, first, size, ids, cuts) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: keep_chunks
+UPDATE submission SET chunked = 1 WHERE id = ?
+
+-- name: next_try
+SELECT id, class FROM submission WHERE parent = ? AND failure = ?
+
+-- name: add_try
+INSERT INTO submission (submitted, class, epoch, resources, priority, retries, parent, failure)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: add_gate
+INSERT INTO gate (submission, after, failed) VALUES (?, ?, ?)
+
+-- name: read_gate
+SELECT after, failed FROM gate WHERE submission = ?
+
+-- name: waiting_gates
+SELECT submission, after FROM gate WHERE failed IS NULL AND LENGTH(after) > 0 ORDER BY submission
+
+-- name: narrow_gate
+UPDATE gate SET after = ? WHERE submission = ?
+
+-- name: fail_gate
+UPDATE gate SET failed = ? WHERE submission = ?
+
+-- name: hold_spans
+INSERT INTO held_span (submission, class, first, size, ids, cuts, next)
+SELECT submission, class, first, size, ids, cuts, next FROM span WHERE submission = ? ORDER BY id
+
+-- name: release_spans
+INSERT INTO span (submission, class, first, size, ids, cuts, next)
+SELECT submission, class, first, size, ids, cuts, next FROM held_span WHERE submission = ? ORDER BY id
+
+-- name: drop_held
+DELETE FROM held_span WHERE submission = ?
+
+-- name: next_failed
+SELECT held_span.id, held_span.submission, first, size, ids, next, failed
+FROM held_span JOIN gate ON gate.submission = held_span.submission
+WHERE failed IS NOT NULL ORDER BY held_span.id LIMIT 1
+
+-- name: move_held
+UPDATE held_span SET next = ? WHERE id = ?
+
+-- name: drop_held_span
+DELETE FROM held_span WHERE id = ?
+
+-- name: held_left
+SELECT COALESCE(SUM(size - next), 0) FROM held_span
 
 -- name: classes_with_work
 SELECT DISTINCT class FROM span UNION SELECT DISTINCT class FROM again
@@ -51,7 +101,7 @@ DELETE FROM again WHERE id = ?
 UPDATE again SET ranges = ? WHERE id = ?
 
 -- name: next_span
-SELECT id, submission, first, size, ids, next FROM span WHERE class = ? ORDER BY id LIMIT 1
+SELECT id, submission, first, size, ids, cuts, next FROM span WHERE class = ? ORDER BY id LIMIT 1
 
 -- name: move_span
 UPDATE span SET next = ? WHERE id = ?
@@ -63,7 +113,7 @@ DELETE FROM span WHERE id = ?
 SELECT COALESCE(SUM(size - next), 0) FROM span WHERE class = ?
 
 -- name: read_submission
-SELECT submitted, class, epoch, resources, priority, retries FROM submission WHERE id = ?
+SELECT submitted, class, epoch, resources, priority, retries, chunked FROM submission WHERE id = ?
 
 -- name: add_chunk
 INSERT INTO chunk (class, submission, attempt, ranges, size, fed) VALUES (?, ?, ?, ?, ?, ?)
@@ -158,6 +208,15 @@ SELECT class, SUM(n) FROM (
 
 -- name: drop_spans
 DELETE FROM span WHERE submission = ?
+
+-- name: drop_again_of
+DELETE FROM again WHERE submission = ?
+
+-- name: forget_held
+DELETE FROM held_span
+
+-- name: forget_gates
+DELETE FROM gate
 
 -- name: forget_spans
 DELETE FROM span

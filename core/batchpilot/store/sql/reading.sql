@@ -51,3 +51,6 @@ SELECT resources FROM class WHERE id = ?
 
 -- name: used_tags
 SELECT DISTINCT tag FROM tag ORDER BY tag
+
+-- name: tried_before
+SELECT parent, failure FROM submission WHERE id = ? AND parent IS NOT NULL

@@ -37,11 +37,16 @@ CREATE TABLE submission (
     epoch     TEXT NOT NULL,
     resources BLOB NOT NULL,     -- msgpack: as the user gave them, sorted by name
     priority  INTEGER NOT NULL,
-    retries   BLOB NOT NULL      -- msgpack map
+    retries   BLOB NOT NULL,     -- msgpack map: further tries left by kind of failure
+    chunked   INTEGER NOT NULL DEFAULT 0,  -- 1: the user's chunks, fed whole
+    parent    INTEGER,           -- submission whose failed jobs this one tries again, else NULL
+    failure   TEXT               -- kind of failure that it answers: error, memory, walltime
 );
+CREATE INDEX submission_parent ON submission (parent, failure) WHERE parent IS NOT NULL;
 
 -- The jobs of a submission in the order given: a contiguous stretch, or a u4 array of ids.
 -- next: how many of them the feeder has dealt with; a span with next = size is forgotten.
+-- cuts: where the user's chunks end, a u4 array, else NULL: a chunk is fed whole.
 CREATE TABLE span (
     id         INTEGER PRIMARY KEY,
     submission INTEGER NOT NULL REFERENCES submission (id),
@@ -49,9 +54,31 @@ CREATE TABLE span (
     first      INTEGER NOT NULL,
     size       INTEGER NOT NULL,
     ids        BLOB,
+    cuts       BLOB,
     next       INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX span_class ON span (class, id);
+
+-- Spans of submissions that wait for other jobs: not fed, and nobody is started for them.
+CREATE TABLE held_span (
+    id         INTEGER PRIMARY KEY,
+    submission INTEGER NOT NULL REFERENCES submission (id),
+    class      TEXT NOT NULL,
+    first      INTEGER NOT NULL,
+    size       INTEGER NOT NULL,
+    ids        BLOB,
+    cuts       BLOB,
+    next       INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX held_span_submission ON held_span (submission, id);
+
+-- What a submission waits for: jobs that were unfinished when it was made and are not done yet.
+CREATE TABLE gate (
+    submission INTEGER PRIMARY KEY REFERENCES submission (id),
+    after      BLOB NOT NULL,    -- u4 pairs; empty: it is open
+    failed     INTEGER           -- a predecessor that did not become done: its jobs expire
+);
+CREATE INDEX gate_waiting ON gate (submission) WHERE failed IS NULL AND LENGTH(after) > 0;
 
 -- Chunks handed to the broker and not yet ended.
 -- Their numbers are never used again: agents speak of chunks that were given away long ago.
@@ -132,4 +159,39 @@ CREATE INDEX tag_name ON tag (tag, job);
 CREATE TABLE name (
     job  INTEGER PRIMARY KEY,
     name TEXT NOT NULL
+);
+
+-- What experiments are made of; rows keep the order in which the names were first defined.
+-- function: hash of its pickle, NULL where there is none. takes: msgpack of experiments.taking.Taking.
+CREATE TABLE problem (
+    name     TEXT PRIMARY KEY,
+    function TEXT,
+    data     TEXT,               -- JSON: hash of the pickle, list of the hashes of its buffers
+    seed     INTEGER,
+    cache    INTEGER NOT NULL,
+    takes    BLOB NOT NULL
+);
+
+CREATE TABLE algorithm (
+    name     TEXT PRIMARY KEY,
+    function TEXT,
+    takes    BLOB NOT NULL
+);
+
+-- Problem and algorithm with their parameters; one row for all replications. Numbers are never used again.
+CREATE TABLE definition (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    problem   TEXT NOT NULL,
+    algorithm TEXT NOT NULL,
+    key       BLOB NOT NULL UNIQUE,  -- 16 bytes: hash of all of it, see experiments.encoding
+    prob_key  BLOB NOT NULL,         -- the same of the problem's parameters alone
+    algo_key  BLOB NOT NULL,         -- and of the algorithm's
+    pars      BLOB NOT NULL          -- pickle of (parameters of the problem, of the algorithm)
+);
+
+-- Which experiments the jobs of a page are, as little-endian arrays of 1024 elements; 0 where there is none.
+CREATE TABLE experiment (
+    k          INTEGER PRIMARY KEY,
+    definition BLOB NOT NULL,    -- u4
+    repl       BLOB NOT NULL     -- u4, from 1
 );

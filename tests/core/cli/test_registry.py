@@ -6,7 +6,6 @@ import csv
 import json
 import pickle
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from batchpilot import pools
-from batchpilot.cli import main
 from batchpilot.registry.whole import make_registry
 
-
-PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-SCHEMAS = {
-    name: json.loads(text)
-    for name, text in re.findall(
-        r"^### `([^`]+)`\n(?:(?!###)[^\0])*?```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL
-    )
-}
-
-Call = Callable[..., tuple[int, str, str]]
+from .conftest import SCHEMAS, Call, Document
 
 
 def risky(x: int, label: str) -> dict[str, Any]:
@@ -49,29 +38,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def call(capfd: pytest.CaptureFixture[str]) -> Call:
-    def run(*words: object) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
-def document(call: Call) -> Callable[..., dict[str, Any]]:
-    """Return what a command writes with --json, checked against its schema in docs/cli.md."""
-
-    def read(name: str, *words: object) -> dict[str, Any]:
-        code, out, err = call(*name.split(), *words, "--json")
-        assert (code, err) == (0, "")
-        found: dict[str, Any] = json.loads(out)
-        Draft202012Validator.check_schema(SCHEMAS[name])
-        Draft202012Validator(SCHEMAS[name]).validate(found)
-        assert set(found) == set(SCHEMAS[name]["properties"])
-        return found
-
-    return read
+def told(document: Document) -> Document:
+    """Give a function that returns what a command writes with --json; it has its schema's name."""
+    return lambda name, *words: document(name, *name.split(), *words)
 
 
 def test_docs_have_a_schema_for_every_read_command() -> None:
@@ -82,10 +51,10 @@ def test_docs_have_a_schema_for_every_read_command() -> None:
 
 
 def test_status_counts_and_groups_errors_while_nothing_runs(
-    study: Path, call: Call, document: Callable[..., dict[str, Any]]
+    study: Path, call: Call, told: Document
 ) -> None:
     code, out, err = call("status", study)
-    told = document("status", study)
+    document = told("status", study)
 
     assert (code, err) == (0, "")
     assert f"Registry {study}" in out
@@ -93,7 +62,7 @@ def test_status_counts_and_groups_errors_while_nothing_runs(
     assert "  Submitted    : 5 ( 83.3%)" in out
     assert "      3 x ValueError: 3 is too much  (jobs 3-5)" in out
     assert "Coordinator: not running\nBroker: not running" in out
-    assert told["jobs"] == {
+    assert document["jobs"] == {
         "defined": 6,
         "submitted": 5,
         "started": 5,
@@ -104,16 +73,16 @@ def test_status_counts_and_groups_errors_while_nothing_runs(
         "expired": 0,
         "system": 0,
     }
-    assert told["errors"] == [
+    assert document["errors"] == [
         {"message": "ValueError: 3 is too much", "count": 3, "job_ids": [3, 4, 5]}
     ]
 
 
 def test_jobs_are_listed_with_state_parameters_tags_and_error(
-    study: Path, call: Call, document: Callable[..., dict[str, Any]]
+    study: Path, call: Call, told: Document
 ) -> None:
     code, out, _ = call("jobs", study)
-    jobs = document("jobs", study)["jobs"]
+    jobs = told("jobs", study)["jobs"]
 
     assert code == 0
     assert re.search(
@@ -143,10 +112,8 @@ def test_jobs_are_listed_with_state_parameters_tags_and_error(
     ],
     ids=str,
 )
-def test_jobs_can_be_chosen(
-    study: Path, words: list[str], ids: list[int], document: Callable[..., dict[str, Any]]
-) -> None:
-    assert [job["job_id"] for job in document("jobs", study, *words)["jobs"]] == ids
+def test_jobs_can_be_chosen(study: Path, words: list[str], ids: list[int], told: Document) -> None:
+    assert [job["job_id"] for job in told("jobs", study, *words)["jobs"]] == ids
 
 
 def test_a_table_that_is_cut_says_so(study: Path, call: Call) -> None:
@@ -171,24 +138,20 @@ def test_the_registry_is_looked_for_in_the_working_directory(
     assert out.startswith("looking at c 3\n")
 
 
-def test_errors_are_grouped_and_one_is_pointed_at(
-    study: Path, call: Call, document: Callable[..., dict[str, Any]]
-) -> None:
+def test_errors_are_grouped_and_one_is_pointed_at(study: Path, call: Call, told: Document) -> None:
     code, out, err = call("errors", study)
-    told = document("errors", study)
+    document = told("errors", study)
 
     assert code == 0
     assert "   3  3-5  ValueError: 3 is too much" in out
     assert f"batchpilot log {study} 3" in err
-    assert told["errors"][0]["job_ids"] == [3, 4, 5]
-    assert told["resubmitted"] == 0
+    assert document["errors"][0]["job_ids"] == [3, 4, 5]
+    assert document["resubmitted"] == 0
 
 
-def test_a_log_has_the_output_and_the_traceback(
-    study: Path, call: Call, document: Callable[..., dict[str, Any]]
-) -> None:
+def test_a_log_has_the_output_and_the_traceback(study: Path, call: Call, told: Document) -> None:
     code, out, _ = call("log", study, 3)
-    lines = document("log", study, 3)["lines"]
+    lines = told("log", study, 3)["lines"]
 
     assert code == 0
     assert out.splitlines() == lines
@@ -222,9 +185,7 @@ def test_what_cannot_be_has_its_exit_code_and_nothing_on_stdout(
     assert "Error: " in err
 
 
-def test_results_are_shown_with_their_parameters(
-    study: Path, call: Call, document: Callable[..., dict[str, Any]]
-) -> None:
+def test_results_are_shown_with_their_parameters(study: Path, call: Call, told: Document) -> None:
     code, out, err = call("results", study)
 
     assert (code, err) == (0, "")
@@ -233,7 +194,7 @@ def test_results_are_shown_with_their_parameters(
         ["1", "1", "a", "1", "a"],
         ["2", "2", "b", "4", "b"],
     ]
-    assert document("results", study, "2")["results"] == [
+    assert told("results", study, "2")["results"] == [
         {"job_id": 2, "job_pars": {"x": 2, "label": "b"}, "result": {"square": 4, "name": "b"}}
     ]
 
@@ -250,12 +211,10 @@ def test_results_are_saved_as_csv_json_and_pickle(study: Path, call: Call, tmp_p
     assert frame["square"].tolist() == [1, 4]
 
 
-def test_daemons_that_do_not_run_are_told_so(
-    study: Path, call: Call, document: Callable[..., dict[str, Any]]
-) -> None:
-    assert document("agents list", study)["agents"] == []
-    assert document("coordinator status", study)["running"] is False
-    assert document("broker status", study)["running"] is False
+def test_daemons_that_do_not_run_are_told_so(study: Path, call: Call, told: Document) -> None:
+    assert told("agents list", study)["agents"] == []
+    assert told("coordinator status", study)["running"] is False
+    assert told("broker status", study)["running"] is False
     assert call("coordinator", "status", study)[1] == "coordinator: not running\n"
     assert call("broker", "status", study)[1] == "broker: not running\n"
 

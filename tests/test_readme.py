@@ -38,6 +38,27 @@ def test_the_example_of_the_readme_prints_what_the_readme_says(tmp_path: Path) -
     assert (result.stdout, result.returncode) == (expected, 0), result.stderr
 
 
+def test_the_experiments_of_the_readme_are_as_many_as_its_designs_say(tmp_path: Path) -> None:
+    (block,) = re.findall(
+        r"```python\n(reg = bp.make_experiment_registry.*?)```", README, re.DOTALL
+    )
+    script = (
+        f"import batchpilot as bp\n{block}print(len(reg.find_experiments()), reg.test_job(201))"
+    )
+
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert re.fullmatch(r"600 -?\d+\.\d+\n", result.stdout), result.stderr
+
+
 def test_the_links_of_the_readme_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)", README)
 

@@ -135,7 +135,7 @@ def test_the_table_has_mean_and_spread_of_five_learners_on_four_data_sets(first:
 
 
 def test_the_job_that_must_fail_is_shown_with_traceback_and_log(first: DemoRun) -> None:
-    assert f"Job {REFUSED} had to fail (learner='200 nearest neighbours', data='iris'" in first.out
+    assert f"Job {REFUSED} had to fail: nearest_neighbours with {{'k': 200}} on iris" in first.out
     assert "Traceback (most recent call last):" in first.out
     assert "ValueError: Expected n_neighbors <= n_samples_fit, but n_neighbors = 200" in first.out
 
@@ -147,7 +147,7 @@ def test_the_three_lines_of_python_work(where: Path, first: DemoRun) -> None:
 
     assert len(lines) == 3
     assert run.returncode == 0, run.stderr
-    assert "breast cancer logistic regression" in run.stdout
+    assert re.search("breast_cancer +logistic_regression", run.stdout)
 
 
 def test_the_second_run_computes_nothing_and_shows_the_same(
@@ -165,7 +165,7 @@ def test_the_second_run_computes_nothing_and_shows_the_same(
 
 def test_a_part_that_was_reset_is_all_that_is_computed_again(where: Path, second: DemoRun) -> None:
     with load_registry(where / "demo-registry") as registry:
-        redone = registry.find_jobs("learner == 'random forest'")[:30]
+        redone = registry.find_experiments(algo_name="random_forest")[:30]
         registry.reset_jobs(redone)
 
     third = run_demo(where)

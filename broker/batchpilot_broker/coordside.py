@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from .access import Access, read_access, read_secret
+from .access import Access, read_secret
+from .accounts import read_office
 from .codec import Seal
-from .connect import connect, translated
+from .connect import broker_time, connect, translated
 from .errors import BrokerUnavailable, WireError
 from .events import Event, opened
 from .generation import settle_generation
@@ -32,6 +33,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 ALIVE_MS = 10_000
+ANSWER_MS = 60_000
 BELLS_KEPT = 1000
 LONGEST_BLOCK_MS = 4000
 """Shorter than the socket's timeout, which would take a longer wait for a dead broker."""
@@ -94,7 +96,7 @@ class CoordinatorBroker:
             BrokerUnavailable: There is no record, or nobody answers.
             BrokerRefused: The password is not the broker's.
         """
-        access = read_access(paths)
+        access = read_office(paths, instance)
         if access is None:
             raise BrokerUnavailable(
                 f"{paths.root} has no broker", remedy="start it with `batchpilot broker start`"
@@ -249,6 +251,17 @@ class CoordinatorBroker:
     def alive(self, unfinished: int) -> None:
         """Show agents for 10 s that a coordinator lives, and how many jobs are unfinished."""
         self._run(("SET", self._keys.alive, unfinished, "PX", ALIVE_MS))
+
+    def answer(self, request: str, message: dict[str, Any]) -> None:
+        """Answer a request of a session on another host; it has a minute to fetch it."""
+        key = self._keys.answer(request)
+        sealed = self._seal.pack("request", {**message, "id": request})
+        self._run(("RPUSH", key, sealed), ("PEXPIRE", key, ANSWER_MS))
+
+    def clock(self) -> float:
+        """Return the Unix time of the broker, which is the same for all who ask it."""
+        with translated(self._access):
+            return broker_time(self._client)
 
     def status(self) -> BrokerStatus:
         """Return how the broker fares, also where it does not answer."""

@@ -30,10 +30,11 @@ RECORD = "broker.json"
 _PASSWORD_SIZE = 32
 
 _COMMANDS = (
-    "ping", "time", "select", "info", "client|id", "client|unblock", "eval", "evalsha", "multi", "exec",
-    "discard", "get", "mget", "incr", "incrby", "exists", "expire", "del", "hget", "hgetall",
-    "hexists", "hset", "hsetnx", "hdel", "hincrby", "hincrbyfloat", "lindex", "llen", "lpop",
-    "lpush", "rpush", "ltrim", "blpop", "sadd", "srem", "zadd", "zrem", "zremrangebyscore", "xadd",
+    "ping", "time", "select", "info", "client|id", "client|unblock", "eval", "evalsha", "multi",
+    "exec", "discard", "get", "mget", "incr", "incrby", "exists", "expire", "del", "hget",
+    "hgetall", "hexists", "hset", "hsetnx", "hdel", "hincrby", "hincrbyfloat", "lindex", "llen",
+    "lpop", "lpush", "rpush", "ltrim", "blpop", "sadd", "srem", "zadd", "zrem",
+    "zremrangebyscore", "xadd",
 )  # fmt: skip
 """What agents and sessions send, and what their scripts do."""
 

@@ -41,7 +41,7 @@ maxmemory-policy noeviction
 {users}"""
 
 # The shell leaves at once: the server is the child of init and holds no file of ours.
-_ORPHAN = '"$@" </dev/null >/dev/null 2>&1 & echo $!'
+_ORPHAN = 'umask 077; "$@" </dev/null >/dev/null 2>&1 & echo $!'
 
 _DATA = ("appendonlydir", "appendonly.aof")
 

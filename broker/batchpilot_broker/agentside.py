@@ -17,7 +17,7 @@ from .access import Access, read_access, read_secret
 from .codec import Seal
 from .connect import connect, translated
 from .display import SHOWN_FOR, WORKER_SHOWN_FOR, rq_time, worker_fields
-from .errors import BrokerError, BrokerUnavailable, WireError
+from .errors import BrokerError, BrokerUnavailable, StorageError, WireError
 from .events import put_event
 from .keys import Keys
 from .listener import Listener
@@ -221,6 +221,15 @@ class AgentBroker:
         """
         taken = self._listener.take()
         return [message for key, data in taken for message in self._messages(key.decode(), data)]
+
+    def replaced(self, paths: RegistryPaths) -> bool:
+        """Tell whether the registry names another broker now."""
+        try:
+            access = read_access(paths)
+        except StorageError:  # what cannot be read names no other one
+            return False
+        here = self._access.urls, self._access.password
+        return access is not None and (access.urls, access.password) != here
 
     def close(self) -> None:
         """Let go of the broker; leases stay."""

@@ -11,13 +11,14 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from batchpilot.asking import by_owner
 from batchpilot.epochs import Definition, store_epoch
 from batchpilot.errors import DefinitionError
 from batchpilot.functions import JOB, Parameters, describe_function, pickle_function, pickle_value
 from batchpilot.ids import JobIds
 from batchpilot.notices import warn
 from batchpilot.store.database import Transaction
-from batchpilot.store.pages import State
+from batchpilot.store.pages import Ids, State
 from batchpilot.store.params import ParsEncoder, append_pars
 from batchpilot.store.statements import sql
 from batchpilot.vectors import RESERVED, as_columns, recycle
@@ -101,6 +102,18 @@ class Defining(Configuring):
             work_dir=self.work_dir,
             dependencies=self._dependencies(),
         )
+        return JobIds(self._add_map(definition, pickles, list(tags), epoch, big=big))
+
+    @by_owner
+    def _add_map(
+        self,
+        definition: Definition,
+        pickles: Sequence[bytes],
+        tags: list[str],
+        epoch: str,
+        *,
+        big: bool,
+    ) -> Ids:
         with self._changing() as tx:
             self._check_empty(tx)
             tx.set_meta("definition", msgpack.packb(asdict(definition)))
@@ -111,7 +124,7 @@ class Defining(Configuring):
             tx.db.executemany(
                 sql("add_tag"), [(job, name) for job in ids.tolist() for name in tags]
             )
-        return JobIds(ids)
+        return ids
 
     def _check_empty(self, tx: Transaction) -> None:
         if self.kind != "map" or self._last_job(tx):

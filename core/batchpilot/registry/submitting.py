@@ -16,6 +16,7 @@ import msgpack
 import numpy as np
 
 from batchpilot import control, pools
+from batchpilot.asking import by_owner
 from batchpilot.epochs import Definition, store_epoch
 from batchpilot.errors import DefinitionError, SubmissionError
 from batchpilot.ids import JobIds, coerce_ids
@@ -50,9 +51,7 @@ class Submitting(Configuring):
 
     @pools.setter
     def pools(self, value: pools.Pool | Sequence[pools.Pool]) -> None:
-        records = json.dumps(pools.to_records(pools.check_pools(value)))
-        with self._changing() as tx:
-            tx.set_meta("pools", records)
+        self._set("pools", pools.to_records(pools.check_pools(value)))
         self._nudge()
 
     def submit_jobs(
@@ -94,6 +93,8 @@ class Submitting(Configuring):
         needed = make_class(given, priority)
         configured = self.pools
         check_servable(needed, configured)
+        if isinstance(configured[0], pools.Interactive):
+            self._check_here()
         if max_concurrent_jobs is not None:
             self.max_concurrent_jobs = max_concurrent_jobs
         if not len(order):
@@ -141,6 +142,7 @@ class Submitting(Configuring):
             dependencies=self._dependencies(),
         )
 
+    @by_owner
     def _write_submission(
         self, order: Ids, needed: ResourceClass, given: Mapping[str, Any], epoch: str
     ) -> None:
@@ -157,7 +159,8 @@ class Submitting(Configuring):
 
     def _ensure_coordinator(self) -> None:
         """See that a coordinator is in office, or coming; Interactive registries need none."""
-        if self.writeable and not isinstance(self.pools[0], pools.Interactive):
+        here = self.writeable and not isinstance(self.pools[0], pools.Interactive)
+        if here and not self._left_to_owner():
             control.ensure(self.paths)
 
     @cached_property

@@ -12,7 +12,6 @@ from batchpilot.errors import DefinitionError
 from batchpilot.notices import warn
 from batchpilot.pools import to_records
 from batchpilot.store.adoption import Place, adopt, place_of
-from batchpilot.store.owner import read_owner
 
 from .base import make_files, open_paths
 from .code import Coding
@@ -124,6 +123,9 @@ def load_registry(
     adopted: it becomes a registry of its own, and jobs handed out in the original are not
     submitted in it.
 
+    On another host than the one that owns it, a snapshot is read, and changes are asked of the
+    owner; where the owner is gone, the first change, or a wait, takes the registry over.
+
     Args:
         file_dir: Its directory.
         writeable: False to open it for reading only. Where the directory cannot be written, the
@@ -158,10 +160,10 @@ def open_registry(
     if place is Place.COPY or as_copy:
         count = adopt(paths)
         warn(f"{paths.root} is a copy and now a registry of its own; {count} jobs were taken back")
-    elif place is Place.ELSEWHERE:
-        host = read_owner(paths).host
-        return Registry(paths, writeable=False, why_read_only=f"{host} owns it")
-    return Registry(paths)
+    registry = Registry(paths)
+    if place is Place.ELSEWHERE:
+        warn(registry.told_of_owner())
+    return registry
 
 
 def _try_dependencies(registry: Registry) -> None:

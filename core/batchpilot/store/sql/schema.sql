@@ -133,3 +133,10 @@ CREATE TABLE name (
     job  INTEGER PRIMARY KEY,
     name TEXT NOT NULL
 );
+
+-- Requests of sessions on other hosts that were carried out of late, each with its answer.
+CREATE TABLE request (
+    id     TEXT PRIMARY KEY,
+    done   REAL NOT NULL,
+    answer BLOB NOT NULL
+) WITHOUT ROWID;

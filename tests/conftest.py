@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -19,6 +22,9 @@ class Until(Protocol):
 
     def __call__(self, condition: Callable[[], object], seconds: float = ...) -> None:
         """Look at the condition again and again."""
+
+
+AsNobody = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -41,3 +47,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def until() -> Until:
     return wait_until
+
+
+@pytest.fixture(scope="session")
+def as_nobody() -> AsNobody:
+    """Give a function that runs a program as another Unix user; only root can."""
+    runuser = shutil.which("runuser")
+    if os.getuid() != 0 or runuser is None:
+        pytest.skip("NOT TESTED: only root can become another user")
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [runuser, "-u", "nobody", "--", *map(str, words)],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert run("true").returncode == 0
+    return run

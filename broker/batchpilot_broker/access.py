@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,10 +51,27 @@ class Access:
 
 
 def access_from(record: Mapping[str, Any]) -> Access:
-    """Return the access that a record describes; fields of a newer version are dropped."""
+    """Return the access that a record describes; fields of a newer version are dropped.
+
+    Raises:
+        KeyError: It names no address.
+        TypeError: A field is missing, or is not what it should be; no message tells its value.
+    """
     known = {name: record[name] for name in Access.__dataclass_fields__ if name in record}
-    known["urls"] = tuple(known["urls"])
-    return Access(**known)
+    urls = known["urls"]
+    if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
+        raise TypeError("urls")
+    for name, value in known.items():
+        if name != "urls" and type(value) is not _TYPES[name]:
+            raise TypeError(name)
+    return Access(**known | {"urls": tuple(urls)})
+
+
+_TYPES = {
+    **dict.fromkeys(("username", "password", "host", "boot", "log", "ca"), str),
+    **dict.fromkeys(("generation", "pid", "pid_start"), int),
+    "external": bool,
+}
 
 
 def read_access(paths: RegistryPaths) -> Access | None:
@@ -62,14 +80,23 @@ def read_access(paths: RegistryPaths) -> Access | None:
     Raises:
         StorageError: The record cannot be read.
     """
-    record = read_json(paths.broker)
+    return read_access_file(paths.broker)
+
+
+def read_access_file(path: Path) -> Access | None:
+    """Return the record of a broker in a file, or None where there is none.
+
+    Raises:
+        StorageError: The record cannot be read.
+    """
+    record = read_json(path)
     if record is None:
         return None
     try:
         return access_from(record)
     except (KeyError, TypeError) as error:
         raise StorageError(
-            f"{paths.broker} is no record of a broker: {error}",
+            f"{path} is no record of a broker: {error}",
             remedy="delete it; `batchpilot broker start` writes a new one",
         ) from error
 

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from .access import Access
+from .access import Access, read_access
 from .connect import translated
 from .display import SHOWN_FOR, WORKER_SHOWN_FOR, rq_time, worker_fields
-from .errors import BrokerError, WireError
+from .errors import BrokerError, StorageError, WireError
 from .events import put_event
 from .listener import Listener
 from .nouns import AgentInfo, AgentState, Chunk, Report, ResourceClass
+from .paths import RegistryPaths
 from .payload import open_payload, stub
 from .scripts import Word, script
 from .side import Side
@@ -198,6 +199,15 @@ class AgentBroker(Side):
         """
         taken = self._listener.take()
         return [message for key, data in taken for message in self._messages(key.decode(), data)]
+
+    def replaced(self, paths: RegistryPaths) -> bool:
+        """Tell whether the registry names another broker now."""
+        try:
+            access = read_access(paths)
+        except StorageError:  # what cannot be read names no other one
+            return False
+        here = self._access.urls, self._access.password
+        return access is not None and (access.urls, access.password) != here
 
     def close(self) -> None:
         """Let go of the broker; leases stay."""

@@ -46,6 +46,12 @@ class ServerBinary:
     version: str
     kind: str
 
+    @property
+    def release(self) -> tuple[int, int]:
+        """Return the first two numbers of its version."""
+        major, minor, *_ = self.version.split(".")
+        return int(major), int(minor)
+
 
 def find_server() -> ServerBinary:
     """Return the first server that runs here and is new enough.

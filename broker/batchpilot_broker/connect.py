@@ -111,6 +111,12 @@ def is_new_enough(kind: str, version: str) -> bool:
     return (int(major), int(minor)) >= FLOORS[kind]
 
 
+def broker_time(client: Redis) -> float:
+    """Return the Unix time of the broker."""
+    now: Any = client.time()
+    return float(now[0]) + 1e-6 * float(now[1])
+
+
 @contextmanager
 def translated(access: Access) -> Iterator[None]:
     """Turn every failure of redis within the block into a BrokerError with a remedy."""

@@ -10,14 +10,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from .access import Access
-from .connect import translated
+from .access import Access, no_broker, read_secret
+from .accounts import read_office
+from .connect import broker_time, translated
 from .errors import BrokerUnavailable, WireError
 from .events import Event, opened
 from .generation import settle_generation
 from .nouns import AgentInfo, AgentState, Chunk, ResourceClass
+from .paths import RegistryPaths
 from .rqueues import chunk_fields
 from .scripts import Word, script
 from .side import Side
@@ -27,6 +29,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 ALIVE_MS = 10_000
+ANSWER_MS = 60_000
 BELLS_KEPT = 1000
 LONGEST_BLOCK_MS = 4000
 """Shorter than the socket's timeout, which would take a longer wait for a dead broker."""
@@ -77,6 +80,19 @@ class CoordinatorBroker(Side):
         self.rejected: Counter[str] = Counter()
         self._term = 0
         self._agents: dict[bytes, AgentInfo] = {}
+
+    @classmethod
+    def open(cls, paths: RegistryPaths, instance: str) -> Self:
+        """Return the broker that the registry's record names, with the coordinator's account on it.
+
+        Raises:
+            BrokerUnavailable: There is no record, or nobody answers.
+            BrokerRefused: The password is not the broker's.
+        """
+        access = read_office(paths, instance)
+        if access is None:
+            raise no_broker(paths)
+        return cls(access, read_secret(paths), instance)
 
     def take(self, term: int) -> None:
         """Take office; taking one's own term again is harmless.
@@ -226,6 +242,17 @@ class CoordinatorBroker(Side):
     def alive(self, unfinished: int) -> None:
         """Show agents for 10 s that a coordinator lives, and how many jobs are unfinished."""
         self._run(("SET", self._keys.alive, unfinished, "PX", ALIVE_MS))
+
+    def answer(self, request: str, message: dict[str, Any]) -> None:
+        """Answer a request of a session on another host; it has a minute to fetch it."""
+        key = self._keys.answer(request)
+        sealed = self._seal.pack("request", {**message, "id": request})
+        self._run(("RPUSH", key, sealed), ("PEXPIRE", key, ANSWER_MS))
+
+    def clock(self) -> float:
+        """Return the Unix time of the broker, which is the same for all who ask it."""
+        with translated(self._access):
+            return broker_time(self._client)
 
     def status(self) -> BrokerStatus:
         """Return how the broker fares, also where it does not answer."""

@@ -5,6 +5,7 @@
 | report | agent | a stretch of its result segment |
 | hello, bye | agent | it is here; it leaves |
 | nudge | session | something changed in the registry: look |
+| look | session on another host | somebody reads the snapshot: keep it fresh |
 | request | session on another host | do this for me |
 | rejected | `opened` | an entry that is not what it should be; `why` says in which way |
 
@@ -29,6 +30,9 @@ KEPT = 20_000
 
 Event = dict[str, Any] | Report
 
+_FIELDS = ((b"d", "event"), (b"r", "request"))
+"""Field of an entry, and the purpose that its content is sealed for."""
+
 
 def put_event(client: Redis, stream: str, seal: Seal, message: Mapping[str, Any]) -> None:
     """Append one sealed event."""
@@ -36,13 +40,18 @@ def put_event(client: Redis, stream: str, seal: Seal, message: Mapping[str, Any]
     client.xadd(stream, {"d": sealed}, maxlen=KEPT, approximate=True)
 
 
+def put_request(client: Redis, stream: str, sealed: bytes) -> None:
+    """Append one request, sealed as such."""
+    client.xadd(stream, {"r": sealed}, maxlen=KEPT, approximate=True)
+
+
 def opened(seal: Seal, entry: Mapping[bytes, bytes]) -> Event:
     """Return the event in an entry; what is none becomes `rejected`, and a reader goes on."""
-    sealed = entry.get(b"d")
+    purpose, sealed = next(((p, entry[f]) for f, p in _FIELDS if f in entry), ("", None))
     if sealed is None:
         return _rejected("foreign")
     try:
-        return _event(seal.open("event", sealed))
+        return _event(seal.open(purpose, sealed))
     except ForgedMessage:
         return _rejected("forged")
     except UnknownVersion:

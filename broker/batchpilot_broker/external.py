@@ -25,7 +25,7 @@ def external_access(url: str, recorded: Access | None) -> Access:
 
     Args:
         url: Its address; a user may stand in it, a password may not.
-        recorded: The registry's record: its generation, and its password for the same broker.
+        recorded: The registry's record: its generation, and its account for the same broker.
 
     Raises:
         BrokerUnavailable: The address is none.
@@ -48,7 +48,7 @@ def external_access(url: str, recorded: Access | None) -> Access:
         bare += f"?{parts.query}"
     return Access(
         urls=(bare,),
-        username=parts.username or "",
+        username=parts.username or _username(bare, recorded),
         password=_password(bare, recorded),
         generation=recorded.generation if recorded else 0,
         host=host_name(),
@@ -72,6 +72,12 @@ def _readable_ca(path: Path) -> Path:
             remedy="correct BATCHPILOT_BROKER_CA",
         )
     return path
+
+
+def _username(url: str, recorded: Access | None) -> str:
+    named = os.environ.get("BATCHPILOT_BROKER_PASSWORD_FILE")
+    known = recorded is not None and recorded.external and recorded.urls == (url,)
+    return recorded.username if recorded and known and not named else ""
 
 
 def _password(url: str, recorded: Access | None) -> str:

@@ -24,6 +24,10 @@ _NETWORK = (
 )
 
 
+_ALL_PIDS = "pid:[4026531836]"
+"""The namespace of processes that belongs to the machine itself: Linux has its number built in."""
+
+
 @cache
 def host_name() -> str:
     """Return the name of this machine."""
@@ -32,11 +36,17 @@ def host_name() -> str:
 
 @cache
 def boot_id() -> str:
-    """Return the id of this machine's current boot."""
+    """Return the id of this machine's current boot; in a container also which one of its own.
+
+    It tells for which processes a pid means the same: containers share their machine's boot id,
+    not its pids.
+    """
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        pids = Path("/proc/self/ns/pid").readlink().name
     except OSError:
         return f"unknown-{host_name()}"
+    return boot if pids == _ALL_PIDS else f"{boot}-{pids}"
 
 
 def process_start(pid: int) -> int:
@@ -80,7 +90,7 @@ def runtime_dir(instance: str) -> Path:
     Raises:
         PermissionError: Another user holds that name.
     """
-    path = _runtime_path(instance)
+    path = runtime_path(instance)
     for directory in (path.parent, path):
         directory.mkdir(mode=0o700, exist_ok=True)
         if directory.stat().st_uid != os.getuid() or directory.is_symlink():
@@ -91,11 +101,12 @@ def runtime_dir(instance: str) -> Path:
 
 def remove_runtime_dir(instance: str) -> None:
     """Remove that directory, where it is."""
-    path = _runtime_path(instance)
+    path = runtime_path(instance)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     path.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def _runtime_path(instance: str) -> Path:
+def runtime_path(instance: str) -> Path:
+    """Return where that directory is or would be."""
     return Path("/var/tmp") / f"batchpilot-{os.getuid()}" / instance  # noqa: S108 - runtime_dir checks it: ours, 0700

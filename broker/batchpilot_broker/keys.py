@@ -36,6 +36,10 @@ class Keys:
         """Return the list of control messages for an agent."""
         return f"bp:{self.instance}:control:{agent}"
 
+    def answer(self, request: str) -> str:
+        """Return the list that the answer to a request is put on."""
+        return f"bp:{self.instance}:answer:{request}"
+
     def queue(self, class_id: str) -> str:
         """Return the name of the RQ queue of a class."""
         return f"bp-{self.instance}-{class_id}"

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from .access import Access
+from .accounts import users
 from .binaries import ServerBinary
 from .connect import connect
 from .errors import BrokerUnavailable
@@ -30,7 +31,6 @@ port 0
 unixsocket "{socket}"
 unixsocketperm 600
 protected-mode yes
-requirepass "{password}"
 dir "{home}"
 logfile "{log}"
 daemonize no
@@ -38,10 +38,10 @@ save ""
 appendonly yes
 appendfsync everysec
 maxmemory-policy noeviction
-"""
+{users}"""
 
 # The shell leaves at once: the server is the child of init and holds no file of ours.
-_ORPHAN = '"$@" </dev/null >/dev/null 2>&1 & echo $!'
+_ORPHAN = 'umask 077; "$@" </dev/null >/dev/null 2>&1 & echo $!'
 
 _DATA = ("appendonlydir", "appendonly.aof")
 
@@ -51,7 +51,8 @@ def launch(binary: ServerBinary, access: Access) -> tuple[int, int]:
 
     Args:
         binary: The server.
-        access: Where it is to listen, with which password; its directory is that of the log.
+        access: Where it is to listen, with the coordinator's password; its directory is that of
+            the log.
 
     Returns:
         Its pid and its start time.
@@ -101,7 +102,8 @@ def _launch(binary: ServerBinary, access: Access, home: Path) -> tuple[int, int]
     if log.exists():
         log.replace(home / f"{LOG}.old")
     conf = home / "broker.conf"
-    text = _CONF.format(socket=home / SOCKET, password=access.password, home=home, log=log)
+    accounts = users(access, binary.release)
+    text = _CONF.format(socket=home / SOCKET, home=home, log=log, users=accounts)
     write_aside(conf, text.encode())
     pid = _spawn([str(binary.path), str(conf)], home)
     start = process_start(pid)

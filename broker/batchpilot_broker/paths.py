@@ -8,6 +8,7 @@
     broker.json          0600: where the broker is, and its password
     secret               0600: the key of every seal
     owner.json           host, pid, term, heartbeat of the owner
+    snapshot.db          what other hosts read; looked: touched by those that see no broker
     logs/                what coordinator, supervisor and agents say
     external/<job>/      files of the jobs' own
     cache/problems/      <problem>/<key>: instances that were made once; may be deleted at any time
@@ -35,6 +36,11 @@ class RegistryPaths:
     def snapshot(self) -> Path:
         """Return the copy of the database that other hosts read."""
         return self.root / "snapshot.db"
+
+    @property
+    def looked(self) -> Path:
+        """Return the file that hosts touch which read the snapshot and see no broker."""
+        return self.root / "looked"
 
     @property
     def objects(self) -> Path:

@@ -2,18 +2,17 @@
 
     BATCHPILOT_BROKER_URL, broker.json if it answers, BATCHPILOT_BROKER_BIN, PATH, the wheel
 
-A server of ours listens on a Unix socket in a private directory on local disk, asks for a password
-that stands in 0600 files only, and logs every write (AOF, fsync each second). It is nobody's child
-and outlives the session that started it. When it comes up without its data, its generation is a
-new one; when the log brought them back, it keeps its number. A log it cannot read is put aside,
-for the registry can fill a broker again.
+A server of ours listens on a Unix socket in a private directory on local disk, asks for one of two
+accounts whose passwords stand in 0600 files only, and logs every write (AOF, fsync each second). It
+is nobody's child and outlives the session that started it. When it comes up without its data, its
+generation is a new one; when the log brought them back, it keeps its number. A log it cannot read
+is put aside, for the registry can fill a broker again.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,12 +20,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .access import Access, access_from, public_url, read_access, write_access
+from .access import Access, public_url, read_access, write_access
+from .accounts import (
+    AGENTS,
+    COORDINATOR,
+    RECORD,
+    as_coordinator,
+    for_agents,
+    new_password,
+    read_kept,
+)
 from .binaries import ServerBinary, find_server
 from .connect import check_version, connect, translated
 from .errors import BrokerUnavailable, StorageError
 from .external import external_access
-from .files import read_json, write_json
+from .files import write_json
 from .generation import settle_generation, wipe
 from .host import (
     boot_id,
@@ -68,11 +76,14 @@ def ensure_server(paths: RegistryPaths, instance: str, url: str | None = None) -
     """
     url = url or os.environ.get("BATCHPILOT_BROKER_URL")
     with _alone(instance) as home:
-        recorded = read_access(paths) or _kept(home)
+        recorded = _recorded(paths, instance)
         if url:
             return _use(paths, instance, external_access(url, recorded))
         if recorded is None:
             return _start(paths, instance, home, 0)
+        if recorded.username == AGENTS:  # the coordinator's password is lost: a new one is made
+            stop_server(paths, recorded)
+            return _start(paths, instance, home, recorded.generation)
         try:
             return _use(paths, instance, recorded)
         except BrokerUnavailable as error:
@@ -153,17 +164,17 @@ def _use(paths: RegistryPaths, instance: str, access: Access) -> Access:
     finally:
         client.close()
     settled = replace(access, generation=generation)
-    if settled != read_access(paths):
-        write_access(paths, settled)
+    _record(paths, settled)
     return settled
 
 
 def _start(paths: RegistryPaths, instance: str, home: Path, generation: int) -> Access:
-    before = read_access(paths) or _kept(home)
-    password = before.password if before and not before.external else secrets.token_hex(32)
+    before = _kept(instance)
+    known = before is not None and before.username == COORDINATOR
     access = Access(
         urls=(f"unix://{home / SOCKET}",),
-        password=password,
+        username=COORDINATOR,
+        password=before.password if before and known else new_password(),
         generation=max(generation, before.generation if before else 0),
         host=host_name(),
         boot=boot_id(),
@@ -171,10 +182,10 @@ def _start(paths: RegistryPaths, instance: str, home: Path, generation: int) -> 
     )
     binary = find_server()
     # Before it runs: whoever dies right behind the start leaves a server that the next one can use.
-    write_json(home / "broker.json", asdict(access))
+    write_json(home / RECORD, asdict(access))
     pid, pid_start = launch(binary, access)
     settled = _use(paths, instance, replace(access, pid=pid, pid_start=pid_start))
-    write_json(home / "broker.json", asdict(settled))
+    write_json(home / RECORD, asdict(settled))
     return settled
 
 
@@ -212,11 +223,33 @@ def _is_ours(access: Access) -> bool:
     return here and not access.external and is_alive(access.pid, access.pid_start)
 
 
-def _kept(home: Path) -> Access | None:
-    """Return the record beside the broker's data: broker.json of the registry may be lost."""
-    with suppress(StorageError, KeyError, TypeError):
-        record = read_json(home / "broker.json")
-        return None if record is None else access_from(record)
+def _recorded(paths: RegistryPaths, instance: str) -> Access | None:
+    """Return what is known of the broker: broker.json of the registry may be lost or damaged."""
+    kept = _kept(instance)
+    try:
+        access = read_access(paths)
+    except StorageError:
+        if kept is None:  # it may have named a broker of the user's
+            raise
+        return kept
+    if access is None or kept is None:
+        return access or kept
+    ours = access.username == AGENTS and not access.external
+    return as_coordinator(access, kept) if ours else access
+
+
+def _record(paths: RegistryPaths, access: Access) -> None:
+    """Write the registry's record, if it does not say the same already."""
+    with suppress(StorageError):
+        if for_agents(access) == read_access(paths):
+            return
+    write_access(paths, for_agents(access))
+
+
+def _kept(instance: str) -> Access | None:
+    """Return the record beside the server's data."""
+    with suppress(StorageError):
+        return read_kept(instance)
     return None
 
 

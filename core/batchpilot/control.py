@@ -23,11 +23,18 @@ from batchpilot_broker.files import read_json
 from batchpilot_broker.host import boot_id, host_name, is_alive, process_start
 from batchpilot_broker.paths import RegistryPaths
 
-from .errors import BatchpilotError, BrokerError, BrokerUnavailable, CoordinatorFailed
+from .errors import (
+    BatchpilotError,
+    BrokerError,
+    BrokerUnavailable,
+    CoordinatorFailed,
+    OwnershipLost,
+)
 from .notices import warn
 from .store.agents import live_agents
 from .store.database import Database
 from .store.owner import read_owner
+from .store.snapshots import reading
 
 
 START_SECONDS = 30.0
@@ -73,8 +80,14 @@ def ensure(paths: RegistryPaths) -> None:
         BrokerUnavailable: There is no broker and none can be started.
         CoordinatorFailed: The supervisor could not start one.
         RegistryMissing: The registry is gone.
+        OwnershipLost: Another host owns it.
     """
-    read_owner(paths)
+    owner = read_owner(paths)
+    if not owner.here:
+        raise OwnershipLost(
+            f"{owner.host} owns {paths.root}",
+            remedy="load the registry again: what you do goes through that host then",
+        )
     if _supervised(paths):
         return
     supervisor = _supervisors.get(paths.root)
@@ -166,7 +179,7 @@ def coordinator_status(paths: RegistryPaths) -> dict[str, Any]:
     """Return what is known of the coordinator: running pid host term heartbeat metrics."""
     owner = read_owner(paths)
     return {
-        "running": owner.coordinator_alive,
+        "running": owner.coordinator_alive or owner.beats_elsewhere(time.time()),
         "pid": owner.pid or None,
         "host": owner.host,
         "term": owner.term,
@@ -256,7 +269,7 @@ def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> l
 
 
 def _live_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
-    database = Database(paths, writeable=False)
+    database = reading(paths)
     try:
         with database.read() as tx:
             known = live_agents(tx)

@@ -20,7 +20,7 @@ from pathlib import Path
 from batchpilot_broker.access import Access, read_access
 from batchpilot_broker.errors import BatchpilotError
 from batchpilot_broker.files import read_json, write_json
-from batchpilot_broker.host import boot_id, is_alive, process_start, runtime_dir
+from batchpilot_broker.host import boot_id, host_name, is_alive, process_start, runtime_dir
 from batchpilot_broker.paths import RegistryPaths
 from batchpilot_broker.server import ensure_server, stop_server
 
@@ -92,7 +92,7 @@ class Supervisor:
     def _look_after_broker(self) -> None:
         """Start the broker again where its process is gone, or nobody can reach it any more."""
         access = self._access
-        if access is not None and _is_served(access):
+        if (access is not None and _is_served(access)) or self._taken_over():
             return
         _log.warning("the broker is gone; starting another")
         try:
@@ -124,6 +124,8 @@ class Supervisor:
         """Start a coordinator, or watch the one that a supervisor before this one has started."""
         owner = read_json(self._paths.owner) or {}
         pid, start, boot = owner.get("pid", 0), owner.get("pid_start", 0), owner.get("boot")
+        if self._taken_over():
+            return SUPERSEDED
         if pid and boot == boot_id() and is_alive(pid, start):
             self._adopted = True
         elif self._adopted and not pid:
@@ -137,8 +139,23 @@ class Supervisor:
         if not self._paths.owner.exists():
             self._leave_nothing()
             return
+        if self._taken_over():
+            self._leave_to_another_host()
+            return
         access = read_access(self._paths) if self._paths.broker.exists() else None
         if status == 0 and access is not None and access.pid and not access.external:
+            stop_server(self._paths, access)
+
+    def _taken_over(self) -> bool:
+        """Tell whether another host owns the registry now."""
+        owner = read_json(self._paths.owner) or {}
+        return bool(owner.get("host", host_name()) != host_name())
+
+    def _leave_to_another_host(self) -> None:
+        """Stop the broker that nobody is to speak to any more; the new owner has one of its own."""
+        _log.warning("another host has taken the registry over")
+        access = self._access
+        if access is not None and access.pid and not access.external:
             stop_server(self._paths, access)
 
     def _leave_nothing(self) -> None:

@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,11 +20,13 @@ import pytest
 from redis import Redis
 
 from batchpilot_broker.access import Access, read_access, write_access
+from batchpilot_broker.accounts import RECORD, for_agents
 from batchpilot_broker.agentside import AgentBroker
 from batchpilot_broker.binaries import _bundled, find_server
 from batchpilot_broker.codec import Seal
 from batchpilot_broker.connect import connect
 from batchpilot_broker.coordside import CoordinatorBroker
+from batchpilot_broker.files import write_json
 from batchpilot_broker.generation import settle_generation, wipe
 from batchpilot_broker.host import runtime_dir
 from batchpilot_broker.keys import Keys
@@ -129,6 +131,12 @@ class Place:
         return runtime_dir(self.instance)
 
 
+def record_both(paths: RegistryPaths, instance: str, access: Access) -> None:
+    """Give the coordinator its account on a shared server, and agents theirs."""
+    write_json(runtime_dir(instance) / RECORD, asdict(access))
+    write_access(paths, for_agents(access))
+
+
 def clear(instance: str) -> None:
     home = runtime_dir(instance)
     shutil.rmtree(home)
@@ -177,7 +185,7 @@ def bench(tmp_path: Path, server: Access) -> Iterator[Bench]:
     client = connect(server)
     generation = settle_generation(client, instance, 0)
     access = replace(server, generation=generation)
-    write_access(paths, access)
+    record_both(paths, instance, access)
     bench = Bench(paths, instance, access, client)
     with bench.ends, closing(client):
         yield bench

@@ -27,7 +27,8 @@ def named(
     """The site's broker, named as a user names it."""
     file = tmp_path / "password"
     file.write_text(f"{server.password}\n")
-    monkeypatch.setenv("BATCHPILOT_BROKER_URL", server.urls[0])
+    url = server.urls[0].replace("unix://", f"unix://{server.username}@")
+    monkeypatch.setenv("BATCHPILOT_BROKER_URL", url)
     monkeypatch.setenv("BATCHPILOT_BROKER_PASSWORD_FILE", str(file))
     return server
 

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -138,6 +139,31 @@ def test_a_chunk_sealed_with_another_key_is_refused(firing_range: Range, secret:
     forged = Seal(secret, firing_range.bench.instance).pack("chunk", call_of(chunk))
 
     assert firing_range.is_refused(zlib.compress(forged))
+
+
+@pytest.mark.parametrize("other", ["its copy", "a stranger"])
+def test_a_chunk_of_another_registry_is_refused(firing_range: Range, other: str) -> None:
+    firing_range.fed()
+    bench = firing_range.bench
+    secret = bench.paths.secret.read_bytes() if other == "its copy" else secrets.token_bytes(32)
+    instance = f"{bench.instance}0" if other == "its copy" else bench.instance
+    chunk = bench.chunk(firing_range.number, pars=pickle.dumps(Detonator(firing_range.trace)))
+
+    assert firing_range.is_refused(
+        zlib.compress(Seal(secret, instance).pack("chunk", call_of(chunk)))
+    )
+
+
+def test_an_unsealed_chunk_is_refused(firing_range: Range) -> None:
+    firing_range.fed()
+    chunk = firing_range.bench.chunk(
+        firing_range.number, pars=pickle.dumps(Detonator(firing_range.trace))
+    )
+    bare = msgpack.packb(call_of(chunk))
+
+    for data in (bare, b"\x01\x00" + bare, bytes(32) + b"\x01\x00" + bare, pickle.dumps(chunk)):
+        assert firing_range.is_refused(zlib.compress(data))
+        firing_range.fed()
 
 
 @pytest.mark.parametrize("purpose", ["event", "control", "request", "agent", "class"])

@@ -181,7 +181,7 @@ def contents(bench: Bench) -> dict[bytes, bytes | None]:
 
 def rq_info(bench: Bench) -> str:
     path = bench.access.urls[0].removeprefix("unix://")
-    url = f"unix://{quote(path)}?password={quote(bench.access.password)}"
+    url = f"unix://{bench.access.username}@{quote(path)}?password={quote(bench.access.password)}"
     told = subprocess.run(
         [sys.executable, "-m", "rq.cli", "info", "--raw"],
         env={**os.environ, "RQ_REDIS_URL": url},
@@ -242,7 +242,7 @@ def test_a_run_with_rq_info_in_a_loop_loses_and_repeats_nothing(bench: Bench) ->
 
 def looking(bench: Bench) -> subprocess.Popen[bytes]:
     path = bench.access.urls[0].removeprefix("unix://")
-    url = f"unix://{quote(path)}?password={quote(bench.access.password)}"
+    url = f"unix://{bench.access.username}@{quote(path)}?password={quote(bench.access.password)}"
     loop = 'for i in 1 2 3 4; do "$0" -m rq.cli info --raw >/dev/null || exit 1; done'
     return subprocess.Popen(
         ["/bin/sh", "-c", loop, sys.executable], env={**os.environ, "RQ_REDIS_URL": url}

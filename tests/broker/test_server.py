@@ -18,6 +18,7 @@ import pytest
 
 from batchpilot_broker import binaries
 from batchpilot_broker.access import Access, read_access, write_access
+from batchpilot_broker.accounts import for_agents
 from batchpilot_broker.agentside import AgentBroker
 from batchpilot_broker.connect import connect
 from batchpilot_broker.errors import BrokerTooOld, BrokerUnavailable
@@ -51,7 +52,7 @@ def mode(path: Path) -> int:
 def test_a_started_server_keeps_its_promises(place: Place) -> None:
     access = start_server(place.paths, place.instance, generation=0)
 
-    assert read_access(place.paths) == access
+    assert read_access(place.paths) == for_agents(access)
     assert (access.generation, access.external) == (1, False)
     assert len(access.password) == 64
     assert [mode(p) for p in (place.home, place.paths.broker)] == [0o700, 0o600]
@@ -98,7 +99,7 @@ def test_a_server_is_found_again_without_the_registrys_record(place: Place) -> N
     place.paths.broker.unlink()
 
     assert ensure_server(place.paths, place.instance) == first
-    assert read_access(place.paths) == first
+    assert read_access(place.paths) == for_agents(first)
 
 
 def test_a_server_whose_start_was_cut_short_is_taken_over(place: Place) -> None:
@@ -146,7 +147,7 @@ def test_flushed_data_are_a_new_generation_of_the_same_server(place: Place) -> N
     second = ensure_server(place.paths, place.instance)
 
     assert (second.pid, second.generation) == (first.pid, 2)
-    assert read_access(place.paths) == second
+    assert read_access(place.paths) == for_agents(second)
 
 
 def test_data_older_than_the_registry_knows_are_thrown_away(place: Place) -> None:
@@ -208,7 +209,7 @@ def test_stopping_ends_the_server_and_keeps_what_a_restart_needs(place: Place) -
     assert stop_server(place.paths, access)
     assert not is_alive(access.pid, access.pid_start)
     assert not stop_server(place.paths, access)
-    assert read_access(place.paths) == access
+    assert read_access(place.paths) == for_agents(access)
     assert ensure_server(place.paths, place.instance).generation == access.generation
 
 

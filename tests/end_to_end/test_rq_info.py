@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Event, Thread
 from urllib.parse import quote
 
-from batchpilot_broker.access import read_access
+from batchpilot.store.owner import read_owner
+from batchpilot_broker.accounts import read_office
 from batchpilot_broker.paths import RegistryPaths
 
 from .conftest import MakeStudy, numbers
@@ -25,10 +26,11 @@ RQ = str(Path(sys.executable).with_name("rq"))
 
 def rq_environment(paths: RegistryPaths) -> dict[str, str]:
     """Return the environment in which RQ's tools find the registry's broker."""
-    access = read_access(paths)
+    access = read_office(paths, read_owner(paths).instance)
     assert access is not None
     scheme, _, place = access.urls[0].partition("://")
-    return {**os.environ, "RQ_REDIS_URL": f"{scheme}://:{quote(access.password, safe='')}@{place}"}
+    account = f"{access.username}:{quote(access.password, safe='')}"
+    return {**os.environ, "RQ_REDIS_URL": f"{scheme}://{account}@{place}"}
 
 
 @contextmanager

@@ -4,13 +4,14 @@ Such as these, each of which a timeout or a look at the registry tells:
 
     no coordinator for `orphan_timeout`        it leaves
     no work for `idle_timeout`                 it leaves; what counts is time with a coordinator
+    no coordinator, and another broker named   it goes there
     the registry is gone, or another instance  it ends at once
 """
 
 from __future__ import annotations
 
 from batchpilot_agent.settings import Exit, Settings
-from batchpilot_broker.errors import StorageError
+from batchpilot_broker.errors import BrokerUnavailable, StorageError
 from batchpilot_broker.files import read_json
 from batchpilot_broker.nouns import AgentState
 
@@ -79,6 +80,10 @@ class Beater:
         self._alive = beat.coordinator_alive
         if self._alive:
             self._coordinated = now
+        elif broker.replaced(self._settings.paths):
+            raise BrokerUnavailable(
+                "this broker serves the registry no more", remedy="open it anew"
+            )
         if not beat.known or beat.generation != self._link.generation:
             self._link.announce(beat.generation)
 

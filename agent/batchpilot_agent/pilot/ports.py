@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from batchpilot_broker.agentside import Beat
 from batchpilot_broker.nouns import AgentInfo, AgentState, Chunk, Report, ResourceClass
+from batchpilot_broker.paths import RegistryPaths
 
 
 class BrokerPort(Protocol):
@@ -49,6 +50,9 @@ class BrokerPort(Protocol):
 
     def receive(self) -> list[dict[str, Any]]:
         """Return what came, without blocking; where that is something, `listen` is due again."""
+
+    def replaced(self, paths: RegistryPaths) -> bool:
+        """Tell whether the registry names another broker now."""
 
     def close(self) -> None:
         """Let go of the broker."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from batchpilot.durations import duration
 from batchpilot.errors import RegistryError
 from batchpilot.store.adoption import Place, place_of
-from batchpilot.store.database import Database, Transaction
+from batchpilot.store.database import Transaction
 from batchpilot.store.owner import read_owner
+from batchpilot.store.snapshots import reading
 from batchpilot_broker.errors import StorageError
 from batchpilot_broker.host import file_system, on_network
 from batchpilot_broker.paths import RegistryPaths
@@ -79,7 +80,7 @@ def _place(paths: RegistryPaths) -> Finding:
 def _database(paths: RegistryPaths) -> Iterator[Finding]:
     kind = file_system(paths.root)
     try:
-        database = Database(paths, writeable=False)
+        database = reading(paths)
     except (RegistryError, StorageError) as error:
         yield ok("file system", kind)
         yield bad("database", error.message, error.remedy)

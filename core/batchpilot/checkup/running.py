@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from batchpilot.durations import duration
 from batchpilot.errors import BrokerError, RegistryError
 from batchpilot.hindrances import silence_of
-from batchpilot.store.database import Database
 from batchpilot.store.launches import failing, read_failures
 from batchpilot.store.owner import Owner, read_owner
+from batchpilot.store.snapshots import reading
 from batchpilot_broker.errors import BrokerFull, StorageError
 from batchpilot_broker.files import read_json
 from batchpilot_broker.ignored import read_ignored
@@ -48,7 +48,7 @@ def check_running(paths: RegistryPaths) -> Iterator[Finding]:
 
 
 def _unfinished(paths: RegistryPaths) -> int:
-    database = Database(paths, writeable=False)
+    database = reading(paths)
     try:
         with database.read() as tx:
             return sum(int(n) for _, n in tx.all("unfinished_by_class"))

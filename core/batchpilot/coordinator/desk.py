@@ -52,6 +52,7 @@ class Desk:
         segment: The coordinator's own segment, for what no agent wrote.
         segment_name: Its name.
         survey: The agents and leases as last seen.
+        suspects: Agents that are silent and may be dead.
         pools: The pools as last read.
         seed: The registry's seed.
     """
@@ -66,6 +67,7 @@ class Desk:
     segment_name: str
     seed: int
     survey: Survey = field(default_factory=_nothing)
+    suspects: frozenset[str] = frozenset()
     pools: list[Pool] = field(default_factory=list)
 
     def slots(self) -> int:

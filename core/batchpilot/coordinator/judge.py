@@ -179,6 +179,7 @@ class Judge:
             given = self._give_away(young, charged=True)
             if given:
                 self._desk.bus.tell(JobsRequeued("agent_suspect", given))
+        self._desk.suspects = frozenset(a for a, p in self._pulses.items() if p.suspect)
 
     def _half_silent(self, pool: str, silent: set[str]) -> bool:
         mates = [agent for agent, pulse in self._pulses.items() if pulse.info.pool == pool]

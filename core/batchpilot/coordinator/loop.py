@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from typing import Any
 
 from batchpilot.errors import BrokerError, TermSuperseded
 from batchpilot.pools import Local, from_records
@@ -17,10 +18,12 @@ from batchpilot_broker.events import Event
 from batchpilot_broker.nouns import Report
 from batchpilot_broker.paths import RegistryPaths
 
+from .answerer import Answerer
 from .applier import Applier
 from .auditor import Auditor
 from .canceller import Canceller
 from .clock import SteadyClock
+from .copier import Copier
 from .desk import Desk
 from .feeder import Feeder
 from .happenings import BrokerChanged, Bus, ChunksFed, Happening, JobsEnded, Rejected
@@ -106,6 +109,8 @@ class Coordinator:
         self.judge = Judge(self._desk, self.applier)
         self.scaler = Scaler(self._desk)
         self.auditor = Auditor(self._desk, self.applier)
+        self.copier = Copier(self._desk)
+        self.answerer = Answerer(self._desk, self.copier)
         self.measurer = Measurer(self._desk, self._office, registry.get_status, now=self._clock())
         metrics = Metrics(registry.id, lambda: self.measurer.snapshot)
         bus.listen(metrics)
@@ -150,6 +155,7 @@ class Coordinator:
         if now >= self._next_survey:
             self._look_around(now)
         self.auditor.tick(now)
+        self.copier.tick(now)
         self.measurer.tick(now)
         if self.measurer.unfinished:
             self._busy_until = now + self._linger
@@ -175,19 +181,33 @@ class Coordinator:
 
     def _hear(self, events: list[tuple[str, Event]], now: float) -> None:
         for _, event in events:
-            if isinstance(event, Report):
-                continue
-            if event["kind"] == "hello":
-                self.auditor.hello(event["agent"], event["held"])
-                self._next_survey = 0.0
-            elif event["kind"] == "bye":
-                self.applier.read_tails([f"{event['agent']}.results"])
-                self.judge.end(event["agent"], "left", now)
-            elif event["kind"] == "nudge":
-                self._next_survey = 0.0
-                self.measurer.unfinished = self.measurer.count_unfinished()
-            elif event["kind"] == "rejected":
-                self._desk.bus.tell(Rejected(event["why"]))
+            if not isinstance(event, Report):
+                self._hear_agent(event, now)
+                self._hear_session(event, now)
+
+    def _hear_agent(self, event: dict[str, Any], now: float) -> None:
+        if event["kind"] == "hello":
+            self.auditor.hello(event["agent"], event["held"])
+            self._next_survey = 0.0
+        elif event["kind"] == "bye":
+            self.applier.read_tails([f"{event['agent']}.results"])
+            self.judge.end(event["agent"], "left", now)
+
+    def _hear_session(self, event: dict[str, Any], now: float) -> None:
+        if event["kind"] == "nudge":
+            self._changed()
+        elif event["kind"] == "request":
+            self.answerer.answer(event, now)
+            self._changed()
+        elif event["kind"] == "look":
+            self.copier.look(now)
+        elif event["kind"] == "rejected":
+            self._desk.bus.tell(Rejected(event["why"]))
+
+    def _changed(self) -> None:
+        """Look at what a session has changed."""
+        self._next_survey = 0.0
+        self.measurer.unfinished = self.measurer.count_unfinished()
 
     def _read_pools(self) -> None:
         with self._desk.db.read() as tx:

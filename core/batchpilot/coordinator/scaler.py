@@ -98,8 +98,10 @@ class Scaler:
             return bool(tx.meta("agents_stopped", 0))
 
     def _supply(self, pool: str) -> int:
+        """Return the agents there are or will be; work of a suspect one needs another."""
         live = {a for a, info in self.desk.survey.agents.items() if info.pool == pool}
-        return len(live | {a for a, s in self._started.items() if s.pool == pool})
+        started = {a for a, s in self._started.items() if s.pool == pool}
+        return len((live | started) - self.desk.suspects)
 
     def _start(self, pool: Local) -> None:
         agent = f"{pool.name}-{secrets.token_hex(4)}"

@@ -19,10 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import msgpack
+
+from batchpilot.asking import returned
+from batchpilot.durations import duration
+from batchpilot.elsewhere import Elsewhere
 from batchpilot.errors import ReadOnly, RegistryExists, RegistryMissing, StorageError
 from batchpilot.store.database import Database, Transaction, create
 from batchpilot.store.locks import locked
-from batchpilot.store.owner import Owner, read_owner, write_owner
+from batchpilot.store.owner import Owner, read_owner, seated, write_owner
+from batchpilot.store.snapshots import Snapshot, reading
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_broker.files import write_aside
 from batchpilot_broker.host import host_name, on_network
@@ -40,16 +46,26 @@ class RegistryBase:
         paths: The registry's files.
         writeable: Whether changing calls are allowed.
         why_read_only: What made it read-only, for the error that a changing call raises.
+        database: Its database, where that is open already.
     """
 
     def __init__(
-        self, paths: RegistryPaths, *, writeable: bool = True, why_read_only: str = ""
+        self,
+        paths: RegistryPaths,
+        *,
+        writeable: bool = True,
+        why_read_only: str = "",
+        database: Database | None = None,
     ) -> None:
         self.paths = paths
         self.writeable = writeable
         self._why_read_only = why_read_only
-        self._db = Database(paths, writeable=writeable)
         owner = read_owner(paths)
+        self._db = database or (Database(paths) if writeable and owner.here else reading(paths))
+        self._elsewhere: Elsewhere | None = None
+        if isinstance(self._db, Snapshot):
+            self._elsewhere = Elsewhere(paths, self._db)
+            self._elsewhere.refresh()
         self.id = owner.id
         self.instance = owner.instance
         self.objects = ObjectStore(paths.objects)
@@ -68,9 +84,21 @@ class RegistryBase:
         """Return the open database, for parts of batchpilot that are no methods of a registry."""
         return self._db
 
+    def told_of_owner(self) -> str:
+        """Return who owns the registry and what that means here; "" where this host does."""
+        if self._elsewhere is None or not isinstance(self._db, Snapshot):
+            return ""
+        age = duration(max(0.0, time.time() - self._db.written))
+        return (
+            f"{self._elsewhere.host} owns {self.paths.root}: what you see here is a copy made "
+            f"{age} ago, what you change is done by the coordinator there"
+        )
+
     def close(self) -> None:
         """Close the database; the registry can be loaded again at any time."""
         self._db.close()
+        if self._elsewhere is not None:
+            self._elsewhere.close()
 
     def __enter__(self) -> Self:
         return self
@@ -81,9 +109,61 @@ class RegistryBase:
     @contextmanager
     def _changing(self) -> Iterator[Transaction]:
         """Give a write transaction, or refuse where the registry is open for reading."""
-        self._check_writeable()
+        self._check_here()
         with self._db.write() as tx:
             yield tx
+
+    def _check_here(self) -> None:
+        """Refuse what only the host can do that owns the registry."""
+        self._check_writeable()
+        if self._elsewhere is not None:
+            raise ReadOnly(
+                f"{self._elsewhere.host} owns {self.paths.root}, and only there this can be done",
+                remedy=f"do it on {self._elsewhere.host}",
+            )
+
+    def _asked(
+        self, verb: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[bool, Any]:
+        """Have the owner do something, if that is another host that lives.
+
+        Returns:
+            Whether it has done it, and what it returned.
+        """
+        self._check_writeable()
+        request = secrets.token_hex(16)
+        while self._elsewhere is not None and self._elsewhere.await_word():
+            done, answer = self._elsewhere.ask(request, verb, args, kwargs)
+            if done:
+                return True, answer
+        if self._elsewhere is None:
+            return False, None
+        self._become_owner(self._elsewhere)
+        return self._withdrawn(request)
+
+    def _withdrawn(self, request: str) -> tuple[bool, Any]:
+        """Let nobody carry out any more what was asked of a dead owner, if it was not yet."""
+        with self._db.write() as tx:
+            row = tx.execute("read_request", request).fetchone()
+            if row is None:
+                tx.execute("add_request", request, time.time(), msgpack.packb({}))
+                return False, None
+        return True, returned(msgpack.unpackb(row[0]), self.objects)
+
+    def _left_to_owner(self) -> bool:
+        """Tell whether another host sees to the jobs; one that is gone is taken over from."""
+        if self._elsewhere is None:
+            return False
+        if self._elsewhere.lives():
+            return True
+        self._become_owner(self._elsewhere)
+        return False
+
+    def _become_owner(self, elsewhere: Elsewhere) -> None:
+        elsewhere.take_over()
+        snapshot, self._db = self._db, Database(self.paths)
+        self._elsewhere = None
+        snapshot.close()
 
     def _check_writeable(self) -> None:
         if not self.writeable:
@@ -191,12 +271,9 @@ def _fill(paths: RegistryPaths, entries: Mapping[str, Any]) -> None:
     create(paths.database(1), network=on_network(paths.root))
     write_owner(
         paths,
-        Owner(
-            id=secrets.token_hex(8),
-            instance=secrets.token_hex(6),
-            host=host_name(),
-            uid=os.getuid(),
-            inode=paths.root.stat().st_ino,
+        seated(
+            paths,
+            Owner(id=secrets.token_hex(8), instance=secrets.token_hex(6), host=host_name()),
         ),
     )
     database = Database(paths)

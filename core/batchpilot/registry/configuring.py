@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from batchpilot.asking import by_owner
 from batchpilot.configuration import Names, checked_limit, checked_names
 from batchpilot.dependencies import store_dependencies
 from batchpilot.resources import check_resources
@@ -76,6 +77,7 @@ class Configuring(RegistryBase):
             work_dir=self.work_dir,
         )
 
+    @by_owner
     def _set(self, name: str, value: object) -> None:
         with self._changing() as tx:
             tx.set_meta(name, json.dumps(value))

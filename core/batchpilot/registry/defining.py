@@ -11,6 +11,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from batchpilot.asking import by_owner
 from batchpilot.epochs import Definition, store_epoch
 from batchpilot.errors import DefinitionError
 from batchpilot.functions import (
@@ -24,7 +25,7 @@ from batchpilot.functions import (
 from batchpilot.ids import JobIds
 from batchpilot.notices import warn
 from batchpilot.store.database import Transaction
-from batchpilot.store.pages import State
+from batchpilot.store.pages import Ids, State
 from batchpilot.store.params import ParsEncoder, append_pars
 from batchpilot.store.statements import sql
 from batchpilot.vectors import RESERVED, as_columns, recycle
@@ -145,18 +146,28 @@ class Defining(Configuring):
             work_dir=self.work_dir,
             dependencies=self._dependencies(),
         )
+        facts = {"epoch": epoch, "big_pars": int(big), "hidden": hidden}
+        return JobIds(self._add_map(definition, pickles, list(tags), facts))
+
+    @by_owner
+    def _add_map(
+        self,
+        definition: Definition,
+        pickles: Sequence[bytes],
+        tags: list[str],
+        facts: Mapping[str, Any],
+    ) -> Ids:
         with self._changing() as tx:
             self._check_empty(tx)
             tx.set_meta("definition", msgpack.packb(asdict(definition)))
             tx.set_meta("names", json.dumps(definition.names))
-            tx.set_meta("hidden", hidden)
-            tx.set_meta("big_pars", int(big))
-            tx.set_meta("epoch", epoch)
+            for name in ("epoch", "big_pars", "hidden"):
+                tx.set_meta(name, facts[name])
             ids = add_jobs(tx, pickles)
             tx.db.executemany(
                 sql("add_tag"), [(job, name) for job in ids.tolist() for name in tags]
             )
-        return JobIds(ids)
+        return ids
 
     def _check_empty(self, tx: Transaction) -> None:
         if self.kind != "map":

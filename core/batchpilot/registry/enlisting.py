@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -57,6 +58,18 @@ class Entry:
     epoch: str
     retries: bytes = b""
     after: Ids = field(default_factory=lambda: NOBODY)
+
+    def to_wire(self) -> list[Any]:
+        """Return the list by which another host is asked to write it."""
+        lot = [self.lot.ids, dict(self.lot.resources), self.lot.ends]
+        return [*lot, self.needed, self.epoch, self.retries, self.after]
+
+    @classmethod
+    def from_wire(cls, wire: Sequence[Any]) -> Entry:
+        """Return the submission that such a list holds."""
+        ids, resources, ends, needed, epoch, retries, after = wire
+        lot = Lot(ids=ids, resources=resources, ends=ends)
+        return cls(lot=lot, needed=needed, epoch=epoch, retries=retries, after=after)
 
 
 def predecessors(tx: Transaction, after: object, ids: Ids) -> Ids:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from batchpilot.asking import by_owner
 from batchpilot.dependencies import check_export_name
 from batchpilot.functions import pickle_value
 from batchpilot.notices import warn
@@ -61,13 +62,18 @@ class Exporting(RegistryBase):
         self._check_writeable()
         with self._storing():
             stored = {name: self.objects.put(data) for name, data in pickles.items()}
-            with self._changing() as tx:
-                exports: dict[str, str] = json.loads(tx.meta("exports", "{}"))
-                kept = {name: value for name, value in exports.items() if name not in unexport}
-                tx.set_meta("exports", json.dumps(kept | stored))
-        for name in unexport:
-            if name not in exports:
-                warn(f"Ignoring unknown export {name}")
+            unknown = self._set_exports(stored, list(unexport))
+        for name in unknown:
+            warn(f"Ignoring unknown export {name}")
+
+    @by_owner
+    def _set_exports(self, stored: dict[str, str], unexport: list[str]) -> list[str]:
+        """Keep the exports; return those to be taken back that are none."""
+        with self._changing() as tx:
+            exports: dict[str, str] = json.loads(tx.meta("exports", "{}"))
+            kept = {name: value for name, value in exports.items() if name not in unexport}
+            tx.set_meta("exports", json.dumps(kept | stored))
+        return [name for name in unexport if name not in exports]
 
     def _exports(self) -> pd.DataFrame:
         import pandas as pd  # noqa: PLC0415 - slow, and only needed for tables

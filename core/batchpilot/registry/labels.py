@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batchpilot.asking import by_owner
 from batchpilot.columns import objects
 from batchpilot.errors import DefinitionError
 from batchpilot.ids import JobIds, as_array
@@ -27,6 +28,7 @@ _TAG = re.compile(r"[A-Za-z0-9_.]+")
 class Labelling(Selecting):
     """Give names and tags to jobs."""
 
+    @by_owner
     def set_job_names(self, ids: Any, names: str | Sequence[str | None] | None) -> None:
         """Name jobs; a name goes to the job script, and None takes one away.
 
@@ -78,7 +80,7 @@ class Labelling(Selecting):
         Example:
             >>> reg.add_job_tags(reg.find_jobs("i > 5"), "late")
         """
-        return self._with_tags(ids, tags, "add_tag", change_only=False)
+        return JobIds(self._with_tags(ids, checked_tags(tags), "add_tag", change_only=False))
 
     def remove_job_tags(self, ids: Any = None, tags: str | Iterable[str] = ()) -> JobIds:
         """Take tags from jobs, by default from all.
@@ -86,7 +88,7 @@ class Labelling(Selecting):
         Returns:
             The jobs that had any of them.
         """
-        return self._with_tags(ids, tags, "drop_tag", change_only=True)
+        return JobIds(self._with_tags(ids, checked_tags(tags), "drop_tag", change_only=True))
 
     def get_used_job_tags(self, ids: Any = None) -> list[str]:
         """Return the tags that jobs carry, in the order of the first job that carries each."""
@@ -96,10 +98,10 @@ class Labelling(Selecting):
         wanted = set(chosen.tolist())
         return list(dict.fromkeys(tag for job, tag in pairs if job in wanted))
 
+    @by_owner
     def _with_tags(
-        self, ids: Any, tags: str | Iterable[str], statement: str, *, change_only: bool
+        self, ids: Any, names: list[str], statement: str, *, change_only: bool
     ) -> JobIds:
-        names = checked_tags(tags)
         with self._changing() as tx:
             chosen = self._chosen(tx, ids)
             if change_only:

@@ -15,6 +15,7 @@ import msgpack
 import numpy as np
 
 from batchpilot import control, pools
+from batchpilot.asking import by_owner
 from batchpilot.epochs import Definition, store_epoch
 from batchpilot.errors import DefinitionError, SubmissionError
 from batchpilot.ids import JobIds, coerce_ids
@@ -43,9 +44,7 @@ class Submitting(Configuring):
 
     @pools.setter
     def pools(self, value: pools.Pool | Sequence[pools.Pool]) -> None:
-        records = json.dumps(pools.to_records(pools.check_pools(value)))
-        with self._changing() as tx:
-            tx.set_meta("pools", records)
+        self._set("pools", pools.to_records(pools.check_pools(value)))
         self._nudge()
 
     def submit_jobs(  # noqa: PLR0913 - its options
@@ -96,6 +95,8 @@ class Submitting(Configuring):
         tries = checked_retries(retries)
         entries = [self._entry(lot, priority, tries) for lot in lots_of(ids, order, given)]
         waited_for = self._predecessors(after, order)
+        if isinstance(self.pools[0], pools.Interactive):
+            self._check_here()
         if max_concurrent_jobs is not None:
             self.max_concurrent_jobs = max_concurrent_jobs
         if not len(order):
@@ -103,7 +104,7 @@ class Submitting(Configuring):
         with self._storing():
             epoch = self._store_epoch(order)
             made = [replace(entry, epoch=epoch, after=waited_for) for entry in entries]
-            enlist(self._changing, made)
+            self._enlist([entry.to_wire() for entry in made])
         if isinstance(pool := self.pools[0], pools.Interactive):
             self._run_here(made, external=pool.external)
         else:
@@ -196,9 +197,15 @@ class Submitting(Configuring):
             dependencies=self._dependencies(),
         )
 
+    @by_owner
+    def _enlist(self, entries: Sequence[Sequence[Any]]) -> None:
+        """Write submissions that came as lists; see `Entry.to_wire`."""
+        enlist(self._changing, [Entry.from_wire(entry) for entry in entries])
+
     def _ensure_coordinator(self) -> None:
         """See that a coordinator is in office, or coming; Interactive registries need none."""
-        if self.writeable and not isinstance(self.pools[0], pools.Interactive):
+        here = self.writeable and not isinstance(self.pools[0], pools.Interactive)
+        if here and not self._left_to_owner():
             control.ensure(self.paths)
 
     @cached_property

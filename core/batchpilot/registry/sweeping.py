@@ -52,7 +52,7 @@ class Sweeping(Submitting):
             SubmissionError: Jobs are queued or running.
             ReadOnly: The registry is open for reading only.
         """
-        self._check_writeable()
+        self._check_here()
         with locked(self.paths.objects, alone=True):
             with self._changing() as tx:
                 self._refuse_busy(tx)
@@ -79,7 +79,7 @@ class Sweeping(Submitting):
             SubmissionError: Jobs are queued or running.
             ReadOnly: The registry is open for reading only.
         """
-        self._check_writeable()
+        self._check_here()
         with self._db.read() as tx:
             self._refuse_busy(tx)
         self._end_daemons()
@@ -112,7 +112,7 @@ class Sweeping(Submitting):
             RegistryError: Another registry is there.
             ReadOnly: The registry is open for reading only.
         """
-        self._check_writeable()
+        self._check_here()
         if read_owner(self.paths).instance != self.instance:
             raise RegistryError(
                 f"{self.paths.root} has become another registry",

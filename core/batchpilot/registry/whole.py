@@ -16,7 +16,6 @@ from batchpilot.notices import warn
 from batchpilot.pools import to_records
 from batchpilot.store.adoption import Place, adopt, place_of
 from batchpilot.store.experiments import KIND, NAMES
-from batchpilot.store.owner import read_owner
 from batchpilot_broker.paths import RegistryPaths
 
 from .base import make_files, open_paths
@@ -234,6 +233,9 @@ def load_registry(
     adopted: it becomes a registry of its own, and jobs handed out in the original are not
     submitted in it.
 
+    On another host than the one that owns it, a snapshot is read, and changes are asked of the
+    owner; where the owner is gone, the first change, or a wait, takes the registry over.
+
     Args:
         file_dir: Its directory.
         writeable: False to open it for reading only. Where the directory cannot be written, the
@@ -268,10 +270,10 @@ def open_registry(
     if place is Place.COPY or as_copy:
         count = adopt(paths)
         warn(f"{paths.root} is a copy and now a registry of its own; {count} jobs were taken back")
-    elif place is Place.ELSEWHERE:
-        host = read_owner(paths).host
-        return _opened(paths, f"{host} owns it")
-    return _opened(paths)
+    registry = _opened(paths)
+    if place is Place.ELSEWHERE:
+        warn(registry.told_of_owner())
+    return registry
 
 
 def _opened(paths: RegistryPaths, why_read_only: str = "") -> Registry:

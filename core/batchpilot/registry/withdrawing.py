@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from batchpilot.asking import by_owner
 from batchpilot.errors import SubmissionError
 from batchpilot.ids import JobIds, coerce_ids
 from batchpilot.store.changing import revoke
 from batchpilot.store.owner import read_owner
-from batchpilot.store.pages import LIVE_STATES, State, read_column
+from batchpilot.store.pages import LIVE_STATES, Ids, State, read_column
 from batchpilot.store.tidying import remove_external
 from batchpilot.store.tombstones import entomb
 
@@ -39,17 +40,22 @@ class Withdrawing(Submitting):
         Example:
             >>> reg.kill_jobs(3)
         """
+        killed = self._kill(ids)
+        if len(killed):
+            self._nudge()
+            self._wait_for_cancels()
+        return JobIds(killed)
+
+    @by_owner
+    def _kill(self, ids: Any) -> Ids:
         with self._changing() as tx:
             states = read_column(tx.db, "state")
             default = np.flatnonzero(np.isin(states, LIVE_STATES)) + 1
             chosen = coerce_ids(ids, states=states, default=default)
-            killed = chosen[np.isin(states[chosen - 1], LIVE_STATES)]
+            killed: Ids = chosen[np.isin(states[chosen - 1], LIVE_STATES)]
             revoke(tx, killed)
-        if len(killed):
-            entomb(self._db)
-            self._nudge()
-            self._wait_for_cancels()
-        return JobIds(killed)
+        entomb(self._db)
+        return killed
 
     def reset_jobs(self, ids: Any) -> JobIds:
         """Forget what became of jobs, their external directories too: as if never submitted.
@@ -63,6 +69,13 @@ class Withdrawing(Submitting):
         Raises:
             SubmissionError: Some are queued or running.
         """
+        chosen, reset = self._reset(ids)
+        remove_external(self.paths, reset.tolist())
+        return JobIds(chosen)
+
+    @by_owner
+    def _reset(self, ids: Any) -> tuple[Ids, Ids]:
+        """Return the jobs chosen, and those of them that were not as if never submitted."""
         with self._changing() as tx:
             states = read_column(tx.db, "state")
             chosen = coerce_ids(ids, states=states, default=np.empty(0, np.int64))
@@ -72,11 +85,10 @@ class Withdrawing(Submitting):
                     f"{len(busy)} of the jobs are on the system, e.g. {busy[0]}",
                     remedy="kill them first with kill_jobs(...)",
                 )
-            reset = chosen[states[chosen - 1] != State.DEFINED]
+            reset: Ids = chosen[states[chosen - 1] != State.DEFINED]
             revoke(tx, reset)
         entomb(self._db)
-        remove_external(self.paths, reset.tolist())
-        return JobIds(chosen)
+        return chosen, reset
 
     def _wait_for_cancels(self) -> None:
         """Wait until the coordinator has passed the order on, while one is there to do it."""

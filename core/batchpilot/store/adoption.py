@@ -11,10 +11,10 @@ work; jobs that were handed out there are not submitted here.
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from batchpilot_broker.paths import RegistryPaths
 
 from .changing import revoke
 from .database import Database
-from .owner import Owner, read_owner, write_owner
+from .owner import Owner, read_owner, seated, write_owner
 from .pages import LIVE_STATES, read_column
 
 
@@ -41,9 +41,17 @@ def place_of(paths: RegistryPaths) -> Place:
     owner = read_owner(paths)
     if owner.host != host_name():
         return Place.ELSEWHERE
-    here = paths.root.stat()
-    same = here.st_ino == owner.inode and here.st_uid == owner.uid
-    return Place.ITSELF if same else Place.COPY
+    here = seated(paths, owner)
+    same = here.inode == owner.inode and paths.root.stat().st_uid == owner.uid
+    return Place.ITSELF if same and not _stands_there_too(owner, here) else Place.COPY
+
+
+def _stands_there_too(owner: Owner, here: Owner) -> bool:
+    """Tell whether the registry is where it was made, too, and so is a copy here."""
+    if owner.place == here.place:
+        return False
+    there = RegistryPaths(Path(owner.place))
+    return there.owner.exists() and read_owner(there).instance == owner.instance
 
 
 def adopt(paths: RegistryPaths) -> int:
@@ -65,17 +73,17 @@ def make_another(paths: RegistryPaths) -> None:
     owner = read_owner(paths)
     paths.broker.unlink(missing_ok=True)
     write_aside(paths.secret, secrets.token_bytes(32))
-    here = paths.root.stat()
     write_owner(
         paths,
-        Owner(
-            id=owner.id,
-            instance=secrets.token_hex(6),
-            host=host_name(),
-            term=owner.term,
-            database=owner.database,
-            uid=os.getuid(),
-            inode=here.st_ino,
+        seated(
+            paths,
+            Owner(
+                id=owner.id,
+                instance=secrets.token_hex(6),
+                host=host_name(),
+                term=owner.term,
+                database=owner.database,
+            ),
         ),
     )
 

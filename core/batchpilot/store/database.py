@@ -1,9 +1,9 @@
 """One connection to the registry's database, and transactions that cannot outlive the ownership.
 
-Only processes on the owner's host open the database. Each write transaction begins IMMEDIATE and
-checks that `owner.json` still names this very file; a coordinator's also that the term in the
-file is its own. So a process that slept through a takeover fails in its next transaction, and one
-that slept inside a transaction writes into a file nobody reads any more.
+Only processes on the owner's host open the database; others read `snapshots.Snapshot`. Each write
+transaction begins IMMEDIATE and checks that `owner.json` names no later file; a coordinator's also
+that the term in the file is its own. So a process that slept through a takeover fails in its next
+transaction, and one that slept inside a transaction writes into a file nobody reads any more.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from batchpilot.errors import (
     StorageError,
 )
 from batchpilot_broker.files import read_json
+from batchpilot_broker.host import host_name, on_network
 from batchpilot_broker.paths import RegistryPaths
 
 from .pages import Pages
@@ -72,17 +73,25 @@ class Database:
         self, paths: RegistryPaths, path: Path | None = None, *, writeable: bool = True
     ) -> None:
         self.paths = paths
-        self.path = path or paths.root / _owner(paths)["database"]
+        self.path = path or self._find()
         self.writeable = writeable
         self.term: int | None = None
         self._lock = threading.RLock()
+        self._change: Transaction | None = None
         self._seen: tuple[int, int] | None = None
+        self._cached = on_network(paths.root)
         self._connection = self._open()
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """Give a view of the database that does not change while it is used."""
+        """Give a view of the database that does not change while it is used.
+
+        Within a change, that is the change so far.
+        """
         with self._lock:
+            if self._change is not None:
+                yield self._change
+                return
             nested = self._connection.in_transaction
             if not nested:
                 self._begin("BEGIN")
@@ -96,16 +105,21 @@ class Database:
     def write(self) -> Iterator[Transaction]:
         """Give a transaction that is committed whole, or not at all where an exception leaves it.
 
+        Within a change, that is the change under way: it is committed with that.
+
         Raises:
             OwnershipLost: The registry was taken over; nothing was written.
             RegistryBusy: Another process held the lock for 30 s.
             StorageError: The disk is full or failing.
         """
         with self._lock:
+            if self._change is not None:
+                yield self._change
+                return
             self._begin("BEGIN IMMEDIATE")
             try:
                 self._check_owner()
-                transaction = Transaction(self._connection)
+                self._change = transaction = Transaction(self._connection)
                 yield transaction
                 transaction.pages.flush()
                 self._connection.execute("COMMIT")
@@ -115,11 +129,17 @@ class Database:
             except BaseException:
                 self._roll_back()
                 raise
+            finally:
+                self._change = None
 
     def data_version(self) -> int:
         """Return a number that changes when another connection has changed the database."""
         with self._lock:
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def changes(self) -> tuple[int, int]:
+        """Return what is another one after each change, whoever made it."""
+        return self.data_version(), self._connection.total_changes
 
     def close(self) -> None:
         """Close the connection."""
@@ -137,6 +157,15 @@ class Database:
         copy_database(self.path, self.paths.backup / f"registry-{stamp}.db")
         for old in sorted(self.paths.backup.glob("registry-*.db"))[:-2]:
             old.unlink()
+
+    def _find(self) -> Path:
+        owner = _owner(self.paths)
+        if owner["host"] != host_name():
+            raise OwnershipLost(
+                f"{self.paths.root} is owned by host {owner['host']}",
+                remedy="do it there, or load the registry again: it goes through that host then",
+            )
+        return self.paths.root / str(owner["database"])
 
     def _open(self) -> sqlite3.Connection:
         if not self.path.exists():
@@ -204,14 +233,19 @@ class Database:
         )
 
     def _check_owner(self) -> None:
+        """Refuse to write where another host has taken the registry over.
+
+        A session's look at `owner.json` is a fresh one also where the file system keeps old
+        answers of `stat`; a coordinator has the broker's word besides.
+        """
         try:
             stat = self.paths.owner.stat()
             seen = (stat.st_ino, stat.st_mtime_ns)
         except FileNotFoundError:
             seen = (0, 0)
-        if seen != self._seen:
+        if seen != self._seen or (self._cached and self.term is None):
             owner = _owner(self.paths)
-            if owner["database"] != self.path.name:
+            if number_of(owner["database"]) > number_of(self.path.name):
                 raise OwnershipLost(
                     f"{self.paths.root} was taken over by {owner['host']}",
                     remedy="load the registry again",
@@ -245,6 +279,17 @@ def copy_database(source: Path, target: Path) -> None:
             f"cannot copy {source} to {target}: {error}",
             remedy="check the space and the rights there",
         ) from error
+
+
+def number_of(name: str) -> int:
+    """Return the number in a database's name: the later the takeover, the higher it is.
+
+    Example:
+        >>> number_of("registry-12.db")
+        12
+    """
+    digits = name.removesuffix(".db").rpartition("-")[2]
+    return int(digits) if digits.isdigit() else 0
 
 
 def create(path: Path, *, network: bool) -> None:

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from batchpilot.durations import duration
 from batchpilot_broker.paths import RegistryPaths
 
-from .database import Database, Transaction
+from .database import Transaction
+from .snapshots import reading
 
 
 RECENT = 600.0
@@ -51,7 +52,7 @@ def launch_failures(tx: Transaction, now: float | None = None) -> list[LaunchFai
 
 def read_failures(paths: RegistryPaths) -> list[LaunchFailure]:
     """Return the same of a registry that is not open."""
-    database = Database(paths, writeable=False)
+    database = reading(paths)
     try:
         with database.read() as tx:
             return launch_failures(tx)

@@ -2,7 +2,7 @@
 
 The statements stand in `sql/queries.sql` (what changes the registry, and what that needs),
 `sql/reading.sql` (what only queries need), `sql/sweeping.sql` (what only a sweep needs) and
-`sql/experiments.sql`.
+`sql/experiments.sql` and `sql/elsewhere.sql` (what sessions on other hosts need).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from importlib.resources import files
 @cache
 def _statements() -> dict[str, str]:
     folder = files(__package__) / "sql"
-    names = ("queries.sql", "reading.sql", "sweeping.sql", "experiments.sql")
-    text = "\n".join((folder / name).read_text() for name in names)
+    names = ("queries", "reading", "sweeping", "experiments", "elsewhere")
+    text = "\n".join((folder / f"{name}.sql").read_text() for name in names)
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 

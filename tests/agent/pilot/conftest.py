@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +22,13 @@ from batchpilot_agent.launch import launch_local
 from batchpilot_agent.manifest import Manifest, python_minor
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_broker.access import Access, write_access
+from batchpilot_broker.accounts import RECORD, for_agents
 from batchpilot_broker.connect import connect
 from batchpilot_broker.coordside import CoordinatorBroker
 from batchpilot_broker.files import write_json
 from batchpilot_broker.frames import EVENT_ROW_SIZE, ROW, Frame, Kind, frame_at, scan
 from batchpilot_broker.generation import settle_generation, wipe
+from batchpilot_broker.host import remove_runtime_dir, runtime_dir
 from batchpilot_broker.nouns import (
     Chunk,
     Isolation,
@@ -233,13 +235,16 @@ def bench(tmp_path: Path, server: Access) -> Iterator[Bench]:
     paths.secret.write_bytes(secrets.token_bytes(32))
     write_json(paths.owner, {"instance": instance})
     with closing(connect(server)) as client:
-        write_access(paths, replace(server, generation=settle_generation(client, instance, 0)))
+        access = replace(server, generation=settle_generation(client, instance, 0))
+        write_json(runtime_dir(instance) / RECORD, asdict(access))
+        write_access(paths, for_agents(access))
         with closing(CoordinatorBroker.open(paths, instance)) as broker:
             broker.take(1)
             bench = Bench(paths, instance, broker, ObjectStore(paths.objects))
             yield bench
             bench.end()
         wipe(client, instance)
+    remove_runtime_dir(instance)
 
 
 MakeStage = Callable[..., Stage]

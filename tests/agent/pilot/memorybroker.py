@@ -40,6 +40,7 @@ class MemoryBroker:
         self.inbox: list[dict[str, Any]] = []
         self.coordinator_alive = True
         self.down = False
+        self.followed = False
         self.closed = 0
 
     def open(self) -> MemoryBroker:
@@ -127,6 +128,10 @@ class MemoryBroker:
         self._check()
         came, self.inbox = self.inbox, []
         return came
+
+    def replaced(self, paths: RegistryPaths) -> bool:  # noqa: ARG002 - as the real one
+        """Tell what the test has said."""
+        return self.followed
 
     def close(self) -> None:
         """Count the closings."""

@@ -16,6 +16,7 @@ from tests.conftest import wait_until
 from batchpilot_agent.launch import clean_environment
 from batchpilot_agent.settings import Exit
 from batchpilot_broker.access import Access, read_access, write_access
+from batchpilot_broker.accounts import for_agents
 from batchpilot_broker.connect import connect
 from batchpilot_broker.generation import settle_generation, wipe
 from batchpilot_broker.nouns import Outcome, ResourceClass
@@ -102,7 +103,7 @@ def test_a_new_generation_hears_what_is_held_and_work_goes_on(
     with closing(connect(server)) as client:
         wipe(client, bench.instance)
         generation = settle_generation(client, bench.instance, 1)
-        write_access(bench.paths, replace(server, generation=generation))
+        write_access(bench.paths, for_agents(replace(server, generation=generation)))
     bench.broker.take(1)
     bench._after = "0"
     wait_until(bench.said)

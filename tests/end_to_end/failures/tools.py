@@ -23,6 +23,7 @@ from batchpilot.store.owner import read_owner
 from batchpilot.store.pages import LIVE_STATES, State, read_column, unpack_ranges
 from batchpilot.store.replay import read_stretch
 from batchpilot_broker.access import Access, read_access
+from batchpilot_broker.accounts import read_office
 from batchpilot_broker.connect import connect
 from batchpilot_broker.files import read_json
 from batchpilot_broker.frames import Kind
@@ -54,8 +55,10 @@ def access_of(registry: bp.Registry) -> Access:
 
 @contextmanager
 def broker_of(registry: bp.Registry) -> Iterator[Redis]:
-    """Give a client of the broker, as a stranger with the password has it."""
-    client = connect(access_of(registry))
+    """Give a client of the broker with all rights, as a stranger with the password has it."""
+    access = read_office(registry.paths, registry.instance)
+    assert access is not None
+    client = connect(access)
     try:
         yield client
     finally:
@@ -142,9 +145,10 @@ def assert_each_done_once(registry: bp.Registry, jobs: int) -> None:
 
 def rq_url(registry: bp.Registry) -> str:
     """Return the broker's URL as RQ's own programs take it."""
-    access = access_of(registry)
+    access = read_office(registry.paths, registry.instance)
+    assert access is not None
     path = access.urls[0].removeprefix("unix://")
-    return f"unix://{quote(path)}?password={quote(access.password)}"
+    return f"unix://{access.username}@{quote(path)}?password={quote(access.password)}"
 
 
 def rq_info(registry: bp.Registry) -> str:

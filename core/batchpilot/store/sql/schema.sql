@@ -195,3 +195,9 @@ CREATE TABLE experiment (
     definition BLOB NOT NULL,    -- u4
     repl       BLOB NOT NULL     -- u4, from 1
 );
+-- Requests of sessions on other hosts that were carried out of late, each with its answer.
+CREATE TABLE request (
+    id     TEXT PRIMARY KEY,
+    done   REAL NOT NULL,
+    answer BLOB NOT NULL
+) WITHOUT ROWID;

@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Event, Thread
 from urllib.parse import quote
 
+from tests.conftest import Until
+
 from batchpilot.store.owner import read_owner
 from batchpilot_broker.accounts import read_office
 from batchpilot_broker.paths import RegistryPaths
@@ -58,9 +60,13 @@ def looking(paths: RegistryPaths) -> Iterator[list[str]]:
     assert failures == []
 
 
-def test_rq_info_shows_the_run_and_changes_nothing(make_study: MakeStudy) -> None:
+def test_rq_info_shows_the_run_and_changes_nothing(
+    make_study: MakeStudy, gate: Path, until: Until
+) -> None:
     def work(i: int) -> int:
         time.sleep(0.05 if i % LONG == 0 else 0.001)
+        while i == JOBS and not gate.exists():
+            time.sleep(0.01)
         return i
 
     registry = make_study()
@@ -70,9 +76,10 @@ def test_rq_info_shows_the_run_and_changes_nothing(make_study: MakeStudy) -> Non
 
     with looking(registry.paths) as seen:
         registry.submit_jobs()
+        until(lambda: " busy " in "".join(seen))
+        gate.touch()
         assert registry.wait_for_jobs(timeout=90)
-        while len(seen) < 3:
-            time.sleep(0.01)
+        until(lambda: len(seen) >= 3)
 
     assert registry.find_done() == list(range(1, JOBS + 1))
     assert registry.reduce_results(lambda a, b: a + b) == JOBS * (JOBS + 1) // 2
@@ -81,6 +88,5 @@ def test_rq_info_shows_the_run_and_changes_nothing(make_study: MakeStudy) -> Non
     text = "\n".join(seen)
     assert f"queue bp-{registry.instance}-" in text
     assert f"worker bp-{registry.instance}-local-" in text
-    assert " busy " in text
     log = (registry.paths.logs / "coordinator.log").read_text()
     assert "JobsRequeued" not in log

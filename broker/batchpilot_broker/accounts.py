@@ -31,7 +31,7 @@ _PASSWORD_SIZE = 32
 
 _COMMANDS = (
     "ping", "time", "select", "info", "client|id", "client|unblock", "eval", "evalsha", "multi",
-    "exec", "discard", "get", "mget", "incr", "incrby", "exists", "expire", "del", "hget",
+    "exec", "discard", "get", "mget", "incr", "incrby", "exists", "type", "expire", "del", "hget",
     "hgetall", "hexists", "hset", "hsetnx", "hdel", "hincrby", "hincrbyfloat", "lindex", "llen",
     "lpop", "lpush", "rpush", "ltrim", "blpop", "sadd", "srem", "zadd", "zrem",
     "zremrangebyscore", "xadd",

@@ -8,10 +8,10 @@ seal was found to match.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .access import Access, read_access
 from .connect import translated
@@ -23,8 +23,11 @@ from .nouns import AgentInfo, AgentState, Chunk, Report, ResourceClass
 from .paths import RegistryPaths
 from .payload import open_payload, stub
 from .scripts import Word, script
+from .shapes import check_counts, check_ranges
 from .side import Side
 
+
+T = TypeVar("T")
 
 _AT_ONCE = 100
 
@@ -82,8 +85,8 @@ class AgentBroker(Side):
         """Return all classes announced so far; what is not sealed by us is only counted."""
         with translated(self._access):
             sealed: Any = self._client.hgetall(self._keys.classes)
-        opened = {name.decode(): self._opened("class", data) for name, data in sealed.items()}
-        return {name: ResourceClass.from_wire(wire) for name, wire in opened.items() if wire}
+        opened = {name: self._class(data) for name, data in sealed.items()}
+        return {name.decode(): found for name, found in opened.items() if found is not None}
 
     def claim(self, agent: str, class_ids: Sequence[tuple[str, int]]) -> Chunk | None:
         """Lease the best chunk of some classes.
@@ -222,19 +225,20 @@ class AgentBroker(Side):
         with translated(self._access):
             more: Any = self._client.lpop(key, _AT_ONCE)
         for sealed in (data, *(more or ())):
-            message = self._opened("control", sealed)
+            message = self._opened("control", sealed, _control)
             if message is not None:
                 yield message
 
-    def _opened(self, purpose: str, sealed: bytes) -> dict[str, Any] | None:
+    def _class(self, sealed: bytes) -> ResourceClass | None:
+        return self._opened("class", sealed, ResourceClass.from_wire)
+
+    def _opened(self, purpose: str, sealed: bytes, read: Callable[[Any], T]) -> T | None:
+        """Return what is read from a sealed message; what cannot be read is counted."""
         try:
-            message = self._seal.open(purpose, sealed)
-        except WireError:
-            message = None
-        if isinstance(message, Mapping):
-            return dict(message)
-        with translated(self._access):
-            self._client.incr(self._keys.forged)
+            return read(self._seal.open(purpose, sealed))
+        except (WireError, LookupError, TypeError, ValueError):
+            with translated(self._access):
+                self._client.incr(self._keys.forged)
         return None
 
     def _chunk(self, agent: str, number: int, data: bytes) -> Chunk:
@@ -268,6 +272,14 @@ class AgentBroker(Side):
         with translated(self._access), self._client.pipeline(transaction=transaction) as pipe:
             yield pipe
             pipe.execute()
+
+
+def _control(message: Any) -> dict[str, Any]:
+    """Return a control message, if it is one that can be obeyed."""
+    if message["kind"] == "cancel":
+        check_ranges(message["ranges"])
+        check_counts((message["attempt"],))
+    return dict(message)
 
 
 def _number(value: bytes | None) -> int:

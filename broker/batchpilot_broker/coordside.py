@@ -292,7 +292,7 @@ class CoordinatorBroker(Side):
                 self.rejected["unreadable"] += 1
 
     def _infos(self, sealed: dict[bytes, bytes]) -> dict[str, AgentInfo]:
-        infos = {agent.decode(): self._info(data) for agent, data in sealed.items()}
+        infos = dict(self._readable(sealed, lambda agent, d: (agent.decode(), self._info(d))))
         self._agents = {d: i for d in sealed.values() if (i := self._agents.get(d)) is not None}
         return {agent: info for agent, info in infos.items() if info is not None}
 
@@ -300,7 +300,7 @@ class CoordinatorBroker(Side):
         if sealed not in self._agents:
             try:
                 self._agents[sealed] = AgentInfo.from_wire(self._seal.open("agent", sealed))
-            except (WireError, LookupError, TypeError):
+            except (WireError, LookupError, TypeError, ValueError):
                 self.rejected["agent"] += 1
                 return None
         return self._agents[sealed]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .codec import Seal
 from .errors import ForgedMessage, UnknownVersion, WireError
 from .nouns import Report
+from .shapes import check_counts, check_name
 
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ def opened(seal: Seal, entry: Mapping[bytes, bytes]) -> Event:
 def _event(message: Any) -> Event:
     if message["kind"] == "report":
         return Report.from_wire(message)
+    if message["kind"] in ("hello", "bye"):
+        check_name(message["agent"])
+    if message["kind"] == "hello":
+        check_counts(message["held"])
     return dict(message)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .keys import Keys
 
@@ -22,13 +22,19 @@ def settle_generation(client: Redis, instance: str, highest: int) -> int:
         highest: Highest generation known so far, 0 for none.
     """
     key = Keys(instance).generation
-    kept = int(client.get(key) or 0)
+    value: Any = client.get(key)
+    kept = _number(value)
     if kept and kept >= highest:
         return kept
-    if kept:
+    if value is not None:
         wipe(client, instance)
     client.set(key, highest + 1)
     return highest + 1
+
+
+def _number(value: bytes | None) -> int:
+    """Return a generation; what somebody else has put there is older than all."""
+    return int(value) if value is not None and value.isdigit() else 0
 
 
 def wipe(client: Redis, instance: str) -> None:

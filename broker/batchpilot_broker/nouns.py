@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
+from math import isfinite
 from typing import Any
+
+from .frames import EVENT_ROW_SIZE, NO_PART
+from .shapes import NUMBER, Types, check, check_counts, check_name, check_ranges
 
 
 PROTOCOL_MAJOR = 1
@@ -103,7 +107,9 @@ class ResourceClass:
     def from_wire(cls, wire: Mapping[str, Any]) -> ResourceClass:
         """Return the class that a map describes; unknown fields of a newer minor are dropped."""
         known = {name: wire[name] for name in cls.__dataclass_fields__ if name in wire}
+        check(known, _RESOURCES)
         known["threads"] = tuple(known.get("threads", (1, 1)))
+        check_counts(known["threads"])
         known["isolation"] = Isolation(known.get("isolation", "auto"))
         known["template"] = tuple((k, v) for k, v in known.get("template", ()))
         return cls(**known)
@@ -174,7 +180,9 @@ class Chunk:
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Chunk:
         """Return the chunk that a map describes."""
-        return cls(
+        check(wire, _CHUNK)
+        check_ranges(wire["ranges"])
+        chunk = cls(
             id=wire["id"],
             class_id=wire["class"],
             epoch=wire["epoch"],
@@ -189,6 +197,9 @@ class Chunk:
             shown=wire.get("shown", {}),
             whole=wire.get("whole", False),
         )
+        if len(chunk.offsets) != OFFSET_SIZE * (chunk.size + 1):
+            raise ValueError("offsets")
+        return chunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +250,10 @@ class AgentInfo:
     def from_wire(cls, wire: Mapping[str, Any]) -> AgentInfo:
         """Return the agent that a map describes."""
         known = {name: wire[name] for name in cls.__dataclass_fields__ if name in wire}
+        check(known, _AGENT)
         known["protocol"] = tuple(known["protocol"])
+        check_counts((*known["protocol"], known["slots"], known["cores"]))
+        check_name(known["id"])
         return cls(**known)
 
 
@@ -282,7 +296,7 @@ class Report:
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Report:
         """Return the report that a map describes."""
-        return cls(
+        report = cls(
             agent=wire["agent"],
             segment=wire["segment"],
             start=wire["from"],
@@ -291,3 +305,49 @@ class Report:
             notes=tuple((k, p) for k, p in wire["notes"]),
             running=tuple((j, a, t, p) for j, a, t, p in wire["running"]),
         )
+        report.check()
+        return report
+
+    def check(self) -> None:
+        """Check that all is as its reader counts on.
+
+        Raises:
+            TypeError: A field is of another type.
+            ValueError: A field has an impossible value.
+        """
+        check_name(self.agent)
+        check_name(self.segment)
+        check_counts((self.start, self.end))
+        if type(self.rows) is not bytes or len(self.rows) % EVENT_ROW_SIZE:
+            raise ValueError("rows")
+        for kind, payload in self.notes:
+            if type(kind) is not int or type(payload) is not bytes:
+                raise TypeError("notes")
+        for job, attempt, started, position in self.running:
+            check_ranges(((job, job),))
+            check_counts((attempt, 0 if position == NO_PART else position))
+            if type(started) not in NUMBER or not isfinite(started):
+                raise ValueError("running")
+
+
+OFFSET_SIZE = 4
+
+_RESOURCES: Types = {
+    **dict.fromkeys(("ncpus", "gpus", "priority"), int),
+    **dict.fromkeys(("memory", "walltime"), NUMBER),
+    "pool": str,
+    "measure_memory": bool,
+}
+_CHUNK: Types = {
+    **dict.fromkeys(("id", "attempt", "seed"), int),
+    **dict.fromkeys(("class", "epoch", "isolation"), str),
+    **dict.fromkeys(("offsets", "pars"), bytes),
+    "budget": NUMBER,
+    "resources": dict,
+    "shown": dict,
+}
+_AGENT: Types = {
+    **dict.fromkeys(("id", "pool", "host", "boot", "python", "cloudpickle", "allocation"), str),
+    **dict.fromkeys(("pid", "pid_start", "slots", "cores", "gpus"), int),
+    **dict.fromkeys(("memory", "deadline", "started"), NUMBER),
+}

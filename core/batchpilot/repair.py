@@ -37,7 +37,7 @@ class Repaired:
     Attributes:
         source: Copy of the database it began with.
         ended: Jobs whose end was read from segments.
-        revoked: Jobs whose old end was forgotten again, as killed or reset later.
+        revoked: Jobs of the copy that were killed, reset or submitted again later.
         unknown: Jobs that ran for a submission the copy does not know; they are not submitted.
         gaps: Damaged stretches of segments that were skipped.
     """
@@ -151,8 +151,13 @@ def _known(tx: Transaction, ranges: list[list[int]]) -> Ids:
 
 
 def _revoke(tx: Transaction, ids: Ids, floor: int, repaired: Repaired) -> None:
-    tx.pages.put("floor", ids, np.maximum(tx.pages.take("floor", ids), floor))
+    before = tx.pages.take("floor", ids)
+    tx.pages.put("floor", ids, np.maximum(before, floor))
     states = tx.pages.take("state", ids)
+    live = ids[np.isin(states, LIVE_STATES) & (before < floor)]  # killed since the copy was made
+    tx.pages.put("state", live, State.DEFINED)
+    tx.pages.put("submission", live, 0)
+    repaired.revoked += len(live)
     ended = ids[np.isin(states, ENDED_STATES)]
     if len(ended):
         old = ended[locate(tx, ended)["attempt"] <= floor]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
@@ -109,7 +110,7 @@ class Bench:
             epoch="ab" * 32,
             attempt=1,
             ranges=((first, first + jobs - 1),),
-            offsets=b"\0\0\0\0\4\0\0\0",
+            offsets=struct.pack(f"<{jobs + 1}I", 0, *[len(pars)] * jobs),
             pars=pars,
             budget=1.0,
             isolation=Isolation.SLOT,

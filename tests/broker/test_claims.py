@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_a_chunk_arrives_as_it_was_fed(bench: Bench) -> None:
-    fed = replace(bench.chunk(1, jobs=3), shown={"walltime": 5}, ranges=((7, 9), (3, 3)))
+    fed = replace(bench.chunk(1, jobs=4), shown={"walltime": 5}, ranges=((7, 9), (3, 3)))
     size = bench.coordinator().feed([fed])
 
     assert size > 0

@@ -14,7 +14,7 @@ local function head_of(list)
     local job = redis.call('LINDEX', list, 0)
     if not job then return nil end
     local chunk = string.match(job, pattern)
-    if chunk and redis.call('EXISTS', 'rq:job:' .. job) == 1 then
+    if chunk and redis.call('TYPE', 'rq:job:' .. job).ok == 'hash' then
       return job, chunk
     end
     redis.call('INCR', chunk and KEYS[3] or KEYS[2])

@@ -36,7 +36,9 @@ def _tell(paths: RegistryPaths, before: str, done: Repaired) -> None:
     click.echo(f"Began with {began}.")
     click.echo(f"Restored from segments: the ends of {counted(done.ended)}.")
     if done.revoked:
-        click.echo(f"Forgotten again, as killed or reset later: {counted(done.revoked)}.")
+        click.echo(
+            f"Taken back, as killed, reset or submitted again later: {counted(done.revoked)}."
+        )
     if done.unknown:
         click.echo(f"Not restored: {counted(done.unknown)} of a submission that the copy lacks.")
         click.echo(f"  -> batchpilot submit {paths.root} @not-submitted")

@@ -7,6 +7,7 @@ gap the segment itself is read. The tail of a lost agent's segment is read the s
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 
 import msgpack
@@ -21,11 +22,12 @@ from batchpilot.store.changing import (
     note_running,
 )
 from batchpilot.store.database import Transaction
-from batchpilot.store.pages import ids_of
+from batchpilot.store.pages import ids_of, unpack_ranges
 from batchpilot.store.replay import read_stretch, segment_of
 from batchpilot_broker.events import Event
 from batchpilot_broker.frames import ENDED, STARTED, Kind
 from batchpilot_broker.nouns import Report
+from batchpilot_broker.shapes import check_ranges
 
 from .desk import NEVER_FITS, Desk
 from .happenings import JobsRequeued, Rejected
@@ -129,13 +131,21 @@ class Applier:
         applied: Applied,
     ) -> None:
         for kind, payload in notes:
-            if kind == Kind.CHUNK_STARTED:
-                chunk, started, _ = STARTED.unpack(payload)
-                tx.execute("start_chunk", agent, started, chunk)
-            elif kind == Kind.CHUNK_ENDED:
-                self._chunk_ended(tx, *ENDED.unpack(payload))
-            elif kind == Kind.HANDED_BACK:
-                self._handed_back(tx, payload, applied)
+            try:
+                self._note(tx, agent, kind, payload, applied)
+            except (struct.error, ArithmeticError, LookupError, TypeError, ValueError):
+                self._desk.bus.tell(Rejected("malformed note"))
+
+    def _note(
+        self, tx: Transaction, agent: str, kind: int, payload: bytes, applied: Applied
+    ) -> None:
+        if kind == Kind.CHUNK_STARTED:
+            chunk, started, _ = STARTED.unpack(payload)
+            tx.execute("start_chunk", agent, started, chunk)
+        elif kind == Kind.CHUNK_ENDED:
+            self._chunk_ended(tx, *ENDED.unpack(payload))
+        elif kind == Kind.HANDED_BACK:
+            self._handed_back(tx, payload, applied)
 
     def _chunk_ended(self, tx: Transaction, chunk: int, seconds: float, jobs: int) -> None:
         row = tx.execute("read_chunk", chunk).fetchone()
@@ -151,6 +161,9 @@ class Applier:
         row = tx.execute("read_chunk", chunk).fetchone()
         if row is None:
             return
+        check_ranges(ranges)
+        if sum(last - first + 1 for first, last in ranges) > len(unpack_ranges(row[3])):
+            raise ValueError(ranges)
         ids = ids_of(np.array(ranges, np.int64))
         never = give_back(tx, ids, row[2], planned=reason in PLANNED)
         self._desk.expire(tx, never, NEVER_FITS, applied)

@@ -52,7 +52,7 @@ class Desk:
         segment: The coordinator's own segment, for what no agent wrote.
         segment_name: Its name.
         survey: The agents and leases as last seen.
-        suspects: Agents that are silent and may be dead.
+        suspects: Agents of other hosts that are silent and may be dead.
         pools: The pools as last read.
         seed: The registry's seed.
     """

@@ -5,8 +5,10 @@
                     `---(silent lost_after = 120 s)--> lost: all its chunks are given away
 
 Nobody is judged by silence before this coordinator has itself listened that long, and while more
-than half of a pool of at least four is silent at once, suspicion waits for `lost_after`: then it
-is the network, not the agents. Before anything is given away, the agent's segment is read to its
+than half of a pool of at least four miss their beats at once, suspicion waits for `lost_after`:
+then it is the network, not the agents. As they beat at different moments, those that a cut takes
+fall silent one after another, and come back so: a missed beat counts, and for 15 s after such a
+silence nobody is suspected. Before anything is given away, the agent's segment is read to its
 end; what was finished stays finished.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +46,8 @@ SUSPECT_AFTER = 15.0
 LOST_AFTER = 120.0
 YOUNG = 60.0
 LARGE_POOL = 4
+MISSED_AFTER = 8.0
+"""Seconds after which an agent has missed a beat: they come every 5 s."""
 
 _Chunks = list[tuple[Any, ...]]
 """Rows of the statement chunks_of_agent: id, class, submission, attempt, ranges, started."""
@@ -75,6 +80,7 @@ class Judge:
         self._monotonic = monotonic
         self._pulses: dict[str, _Pulse] = {}
         self._leases: dict[int, str] = {}
+        self._cut: dict[str, float] = {}
 
     def start(self) -> None:
         """Know again the agents that were alive when the last coordinator left."""
@@ -168,10 +174,10 @@ class Judge:
         return gone
 
     def _suspect(self, moment: float, now: float) -> None:
-        silent = {a for a, p in self._pulses.items() if moment - p.moved > SUSPECT_AFTER}
-        for agent in silent:
-            pulse = self._pulses[agent]
-            if pulse.suspect or self._half_silent(pulse.info.pool, silent):
+        self._note_cuts(moment)
+        for agent, pulse in self._pulses.items():
+            fine = pulse.suspect or moment - pulse.moved <= SUSPECT_AFTER
+            if fine or moment - self._cut.get(pulse.info.pool, -SUSPECT_AFTER) < SUSPECT_AFTER:
                 continue
             pulse.suspect = True
             young = [row for row in self._chunks(agent) if row[5] is None or now - row[5] < YOUNG]
@@ -179,11 +185,19 @@ class Judge:
             given = self._give_away(young, charged=True)
             if given:
                 self._desk.bus.tell(JobsRequeued("agent_suspect", given))
-        self._desk.suspects = frozenset(a for a, p in self._pulses.items() if p.suspect)
+        self._desk.suspects = frozenset(
+            a for a, p in self._pulses.items() if p.suspect and p.info.host != host_name()
+        )
 
-    def _half_silent(self, pool: str, silent: set[str]) -> bool:
-        mates = [agent for agent, pulse in self._pulses.items() if pulse.info.pool == pool]
-        return len(mates) >= LARGE_POOL and 2 * len(silent.intersection(mates)) > len(mates)
+    def _note_cuts(self, moment: float) -> None:
+        """Note the pools of which more than half miss their beats at once."""
+        mates = Counter(pulse.info.pool for pulse in self._pulses.values())
+        missing = Counter(
+            p.info.pool for p in self._pulses.values() if moment - p.moved > MISSED_AFTER
+        )
+        for pool, number in mates.items():
+            if number >= LARGE_POOL and 2 * missing[pool] > number:
+                self._cut[pool] = moment
 
     def _chunks(self, agent: str) -> _Chunks:
         with self._desk.db.read() as tx:

@@ -8,6 +8,7 @@ and smaller towards the end, so that all slots finish together.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 
 LARGEST = 4096
@@ -26,7 +27,7 @@ class Sizer:
 
     def observe(self, class_id: str, seconds: float, jobs: int) -> None:
         """Learn from a chunk that ended after this many seconds and jobs."""
-        if jobs < 1:
+        if jobs < 1 or not 0.0 <= seconds < inf:
             return
         each = max(seconds / jobs, 1e-7)
         known = self._seconds.get(class_id)

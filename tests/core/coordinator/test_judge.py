@@ -122,6 +122,24 @@ def test_when_half_a_large_pool_is_silent_nobody_is_suspected(bench: Bench) -> N
     assert {ended.agent for ended in bench.told(AgentEnded)} == {"a1", "a2", "a3"}
 
 
+def test_agents_that_fall_silent_and_come_back_one_after_another_keep_their_work(
+    bench: Bench,
+) -> None:
+    for name in ("a1", "a2", "a3", "a4"):
+        bench.agent(name)
+    busy(bench, started=bench.clock)
+
+    bench.wait(2, "a2", "a3", "a4")
+    bench.wait(2, "a3", "a4")
+    bench.wait(SUSPECT_AFTER + 10, "a4")
+    bench.wait(4, "a2", "a4")
+    bench.wait(4, "a2", "a3", "a4")
+    assert bench.told(JobsRequeued) == []
+
+    bench.wait(SUSPECT_AFTER, "a2", "a3", "a4")
+    assert bench.told(JobsRequeued) == [JobsRequeued("agent_suspect", 5)]
+
+
 def test_one_of_a_large_pool_is_suspected(bench: Bench) -> None:
     for name in ("a1", "a2", "a3", "a4"):
         bench.agent(name)

@@ -1,4 +1,4 @@
-"""Start an agent: `python -m batchpilot_agent --registry DIR --agent ID --pool NAME --slots N …`.
+"""Start an agent: `python -m batchpilot_agent --registry DIR --pool NAME --allocation ID …`.
 
 This process becomes the keeper, its child the pilot; what the pilot needs is loaded only there.
 Exit codes:
@@ -15,14 +15,17 @@ import argparse
 import logging
 import os
 import re
+import secrets
 import sys
 import time
 from pathlib import Path
 
 from batchpilot_broker.errors import StorageError
 from batchpilot_broker.files import read_json
+from batchpilot_broker.host import host_name
 from batchpilot_broker.paths import RegistryPaths
 
+from .allocation import DEVICE_VARIABLES, read_allocation
 from .keeper import keep
 from .settings import Exit, Settings
 
@@ -30,6 +33,7 @@ from .settings import Exit, Settings
 def main(argv: list[str] | None = None) -> int:
     """Be an agent; return its exit code."""
     args = _parser().parse_args(argv)
+    args.agent = args.agent or unique_name(args.pool, args.allocation)
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,
@@ -44,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     if owner is None or "instance" not in owner:
         logging.error("%s is no registry", paths.root)  # noqa: LOG015 - nothing is set up yet
         return Exit.REGISTRY_GONE
-    settings = _settings(args, paths, str(owner["instance"]))
+    remote = owner.get("host") not in (None, host_name())
+    settings = _settings(args, paths, str(owner["instance"]), remote=remote)
     return keep(settings.markers, settings.scratch, lambda: _fly(settings))
 
 
@@ -54,8 +59,13 @@ def _fly(settings: Settings) -> int:
     return fly(settings)
 
 
-def _settings(args: argparse.Namespace, paths: RegistryPaths, instance: str) -> Settings:
+def _settings(
+    args: argparse.Namespace, paths: RegistryPaths, instance: str, *, remote: bool
+) -> Settings:
     started = time.time()
+    given = read_allocation(os.environ, host_name())
+    ends = [started + args.walltime] if args.walltime else []
+    cores = args.cores or given.cores
     directory = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - the directory made in it is ours alone
     return Settings(
         paths=paths,
@@ -63,29 +73,41 @@ def _settings(args: argparse.Namespace, paths: RegistryPaths, instance: str) -> 
         agent=args.agent,
         pool=args.pool,
         scratch=directory / f"batchpilot-{args.agent}-{os.getpid()}",
-        slots=args.slots,
-        cores=args.cores or args.slots,
-        memory=args.memory,
-        gpus=args.gpus,
+        slots=args.slots or max(1, cores),
+        cores=cores or args.slots or 1,
+        memory=args.memory or given.memory,
+        devices=(given.devices or tuple(map(str, range(args.gpus))))[: args.gpus],
+        device_variables=tuple(
+            name for name in DEVICE_VARIABLES if name in os.environ or name == DEVICE_VARIABLES[0]
+        ),
         idle_timeout=args.idle_timeout,
         orphan_timeout=args.orphan_timeout,
         grace=args.grace,
         start=args.start,
         started=started,
-        deadline=started + args.walltime if args.walltime else 0.0,
+        deadline=min([*ends, given.ends] if given.ends else ends, default=0.0),
         allocation=args.allocation,
+        element=given.element,
+        remote=remote,
+        crowd=args.crowd,
     )
+
+
+def unique_name(pool: str, allocation: str) -> str:
+    """Return a name for one of the agents that the same command starts on many nodes."""
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{pool}-{allocation}".strip("-"))[:80].lstrip("._-")
+    return f"{words}-{secrets.token_hex(4)}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m batchpilot_agent", description=__doc__)
     add = parser.add_argument
     add("--registry", type=Path, required=True, help="directory of the registry")
-    add("--agent", type=_name, required=True, help="name, unique in the registry for ever")
+    add("--agent", type=_name, default="", help="name, unique for ever; default: made up")
     add("--pool", required=True, help="pool that starts it")
-    add("--slots", type=_count, required=True, help="most jobs at once")
-    add("--cores", type=_count, default=0, help="cores for its jobs; default: one a slot")
-    add("--memory", type=float, default=0.0, help="MB for its jobs; default: unlimited")
+    add("--slots", type=_count, default=0, help="most jobs at once; default: one a core")
+    add("--cores", type=_count, default=0, help="cores for its jobs; default: as allocated")
+    add("--memory", type=float, default=0.0, help="MB for its jobs; default: as allocated")
     add("--gpus", type=int, default=0, help="devices for its jobs")
     add("--idle-timeout", type=float, default=300.0, help="seconds without work before it leaves")
     add("--orphan-timeout", type=float, default=3600.0, help="the same without a coordinator")
@@ -93,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--start", choices=("fork", "spawn"), default="fork", help="how slots come into being")
     add("--walltime", type=float, default=0.0, help="seconds until its allocation ends")
     add("--allocation", default="", help="id of its allocation")
+    add("--crowd", type=_count, default=1, help="agents that start at once with it")
     return parser
 
 

@@ -33,7 +33,8 @@ class Settings:
         slots: Most jobs at once.
         cores: Cores its jobs may use together.
         memory: MB its jobs may use together, 0 for unlimited.
-        gpus: Devices its jobs may use together.
+        devices: Names of the devices its jobs may use together, each job some of them.
+        device_variables: Names of the variables by which jobs are told them.
         idle_timeout: Seconds without work, while a coordinator lives, after which it leaves.
         orphan_timeout: Seconds without any coordinator after which it leaves.
         grace: Seconds that running jobs get to end when the agent is to leave.
@@ -42,6 +43,9 @@ class Settings:
         started: Unix time of its start.
         deadline: Unix time at which its allocation ends, 0 for never.
         allocation: Id of its allocation, "" for none.
+        element: Its name in the batch system, "" outside of any.
+        remote: Whether the coordinator is on another host, and has to see what this agent writes.
+        crowd: Agents that start at once with it; it waits a moment before it speaks to the broker.
     """
 
     paths: RegistryPaths
@@ -52,7 +56,8 @@ class Settings:
     slots: int
     cores: int
     memory: float = 0.0
-    gpus: int = 0
+    devices: tuple[str, ...] = ()
+    device_variables: tuple[str, ...] = ()
     idle_timeout: float = 300.0
     orphan_timeout: float = 3600.0
     grace: float = 10.0
@@ -60,6 +65,9 @@ class Settings:
     started: float = 0.0
     deadline: float = 0.0
     allocation: str = ""
+    element: str = ""
+    remote: bool = False
+    crowd: int = 1
 
     @property
     def markers(self) -> dict[str, str]:

@@ -208,6 +208,8 @@ class AgentInfo:
         python: Minor version, "3.11".
         cloudpickle: Version of cloudpickle.
         allocation: Id of its allocation, "" for none.
+        element: Its name in the batch system, "" outside of any.
+        registry: Where it has the registry's directory.
     """
 
     id: str
@@ -226,6 +228,8 @@ class AgentInfo:
     python: str = ""
     cloudpickle: str = ""
     allocation: str = ""
+    element: str = ""
+    registry: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the map that msgpack carries."""

@@ -79,6 +79,8 @@ class Beater:
         self._alive = beat.coordinator_alive
         if self._alive:
             self._coordinated = now
+        else:
+            self._link.trusted = True  # there is nobody to bid it welcome
         if not beat.known or beat.generation != self._link.generation:
             self._link.announce(beat.generation)
 

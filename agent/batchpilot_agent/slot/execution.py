@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class Order:
         seed: The registry's seed.
         shown: Resources as the user gave them.
         measure: Whether peak memory is recorded.
+        variables: What its jobs find in their environment, such as the devices that are theirs.
     """
 
     serial: int
@@ -65,11 +66,12 @@ class Order:
     seed: int
     shown: Mapping[str, Any]
     measure: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_message(cls, message: list[Any]) -> Order:
         """Return the order in a pilot's "run" message."""
-        _, serial, chunk, attempt, ranges, offsets, pars, isolation, seed, shown = message
+        _, serial, chunk, attempt, ranges, offsets, pars, isolation, seed, shown, extra = message
         return cls(
             serial=serial,
             chunk=chunk,
@@ -81,6 +83,7 @@ class Order:
             seed=seed,
             shown=shown,
             measure=bool(shown.get("measure_memory")),
+            variables=extra,
         )
 
 
@@ -146,6 +149,11 @@ class Execution:
             return HANDED_BACK
         self._restore()
         return running or self._left_behind(ended - begun)
+
+    def assume(self, variables: Mapping[str, str]) -> None:
+        """Let the jobs to come find some variables in their environment."""
+        if variables:
+            self._snapshot.assume(variables)
 
     def settle(self) -> str:
         """Ask the dear questions at the end of an order; return why this process must go, or ""."""

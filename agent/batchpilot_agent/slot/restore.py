@@ -24,7 +24,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import is_
 
 from batchpilot_agent.segments import high_fd
@@ -98,6 +98,11 @@ class Snapshot:
         self._recursion = _recursion()
         self._lowest = _lowest_free(self._cwd_fd)
         self._builtin_names, self._builtin_values = tuple(_builtins), tuple(_builtins.values())
+
+    def assume(self, variables: Mapping[str, str]) -> None:
+        """Set variables that are from now on what the environment is given back to."""
+        os.environ.update(variables)
+        self._variables = dict(_data(os.environ))
 
     def quiet(self) -> None:
         """Disarm the job's alarm and give back signal handlers: nothing interrupts what follows."""

@@ -29,6 +29,7 @@ from .measurer import Measurer
 from .metrics import Metrics
 from .scaler import Scaler
 from .sizing import Sizer
+from .welcomer import Welcomer
 
 
 LINGER = 600.0
@@ -102,6 +103,7 @@ class Coordinator:
         self.canceller = Canceller(self._desk)
         self.applier = Applier(self._desk, sizer)
         self.judge = Judge(self._desk, self.applier)
+        self.welcomer = Welcomer(self._desk)
         self.scaler = Scaler(self._desk)
         self.auditor = Auditor(self._desk, self.applier)
         self.measurer = Measurer(self._desk, self._office, registry.get_status, now=self._clock())
@@ -156,6 +158,7 @@ class Coordinator:
         self._next_survey = now + (SURVEY_EVERY if busy else CALM_EVERY)
         self._read_pools()
         self.judge.tick(now)
+        self.welcomer.tick()
         self.scaler.tick(now)
 
     def _patience(self) -> int:
@@ -175,6 +178,7 @@ class Coordinator:
                 continue
             if event["kind"] == "hello":
                 self.auditor.hello(event["agent"], event["held"])
+                self.welcomer.hello(event["agent"])
                 self._next_survey = 0.0
             elif event["kind"] == "bye":
                 self.applier.read_tails([f"{event['agent']}.results"])

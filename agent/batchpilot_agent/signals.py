@@ -9,4 +9,4 @@ TOLD_TO_GO = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
 )
-"""Of Slurm's `--signal`, LSF's `-wa`, SGE's `-notify` and `s_rt`, qdel, scancel, Ctrl-C, log-outs."""
+"""Of Slurm's `--signal`, LSF's `-wa`, SGE's `-notify` and `s_rt`, qdel, scancel, Ctrl-C."""

@@ -7,6 +7,9 @@ Exit codes:
     2 wrong arguments                                69 no broker for `--orphan-timeout`
     76 refused by the coordinator                    70 failed, the log says why
     128 + n: the pilot was ended by signal n
+
+An element of an allocation may be started twice, by a batch system that runs again what it has
+lost; so its name ends with the number of the element and a nonce.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ from .settings import Exit, Settings
 def main(argv: list[str] | None = None) -> int:
     """Be an agent; return its exit code."""
     args = _parser().parse_args(argv)
+    if args.element:
+        args.agent = f"{args.agent}-{args.element}-{os.urandom(2).hex()}"
+        args.allocation = f"{args.allocation}.{args.element}"
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,
@@ -93,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--start", choices=("fork", "spawn"), default="fork", help="how slots come into being")
     add("--walltime", type=float, default=0.0, help="seconds until its allocation ends")
     add("--allocation", default="", help="id of its allocation")
+    add("--element", type=_count, default=0, help="its number there, which goes to its name")
     return parser
 
 

@@ -41,7 +41,7 @@ class Settings:
             slot imports it itself, for libraries that start threads when they are imported.
         started: Unix time of its start.
         deadline: Unix time at which its allocation ends, 0 for never.
-        allocation: Id of its allocation, "" for none.
+        allocation: Its allocation and element there, as "3f2a.7", "" for none.
     """
 
     paths: RegistryPaths

@@ -207,7 +207,7 @@ class AgentInfo:
         protocol: (major, minor).
         python: Minor version, "3.11".
         cloudpickle: Version of cloudpickle.
-        allocation: Id of its allocation, "" for none.
+        allocation: Its allocation and element there, as "3f2a.7", "" for none.
     """
 
     id: str

@@ -7,6 +7,9 @@ Exit codes:
     2 wrong arguments                                69 no broker for `--orphan-timeout`
     76 refused by the coordinator                    70 failed, the log says why
     128 + n: the pilot was ended by signal n
+
+An element of an allocation may be started twice, by a batch system that runs again what it has
+lost; so its name ends with the number of the element and a nonce.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ import argparse
 import logging
 import os
 import re
-import secrets
 import sys
 import time
 from pathlib import Path
@@ -33,7 +35,9 @@ from .settings import Exit, Settings
 def main(argv: list[str] | None = None) -> int:
     """Be an agent; return its exit code."""
     args = _parser().parse_args(argv)
-    args.agent = args.agent or unique_name(args.pool, args.allocation)
+    if args.element:
+        args.agent = f"{args.agent}-{args.element}-{os.urandom(2).hex()}"
+        args.allocation = f"{args.allocation}.{args.element}"
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,
@@ -87,23 +91,17 @@ def _settings(
         started=started,
         deadline=min([*ends, given.ends] if given.ends else ends, default=0.0),
         allocation=args.allocation,
-        element=given.element,
+        scheduler_id=given.element,
         remote=remote,
         crowd=args.crowd,
     )
-
-
-def unique_name(pool: str, allocation: str) -> str:
-    """Return a name for one of the agents that the same command starts on many nodes."""
-    words = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{pool}-{allocation}".strip("-"))[:80].lstrip("._-")
-    return f"{words}-{secrets.token_hex(4)}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m batchpilot_agent", description=__doc__)
     add = parser.add_argument
     add("--registry", type=Path, required=True, help="directory of the registry")
-    add("--agent", type=_name, default="", help="name, unique for ever; default: made up")
+    add("--agent", type=_name, required=True, help="name, unique in the registry for ever")
     add("--pool", required=True, help="pool that starts it")
     add("--slots", type=_count, default=0, help="most jobs at once; default: one a core")
     add("--cores", type=_count, default=0, help="cores for its jobs; default: as allocated")
@@ -116,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--walltime", type=float, default=0.0, help="seconds until its allocation ends")
     add("--allocation", default="", help="id of its allocation")
     add("--crowd", type=_count, default=1, help="agents that start at once with it")
+    add("--element", type=_count, default=0, help="its number there, which goes to its name")
     return parser
 
 

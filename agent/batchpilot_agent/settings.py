@@ -42,8 +42,8 @@ class Settings:
             slot imports it itself, for libraries that start threads when they are imported.
         started: Unix time of its start.
         deadline: Unix time at which its allocation ends, 0 for never.
-        allocation: Id of its allocation, "" for none.
-        element: Its name in the batch system, "" outside of any.
+        allocation: Its allocation and element there, as "3f2a.7", "" for none.
+        scheduler_id: Its name in the batch system, "" outside of any.
         remote: Whether the coordinator is on another host, and has to see what this agent writes.
         crowd: Agents that start at once with it; it waits a moment before it speaks to the broker.
     """
@@ -65,7 +65,7 @@ class Settings:
     started: float = 0.0
     deadline: float = 0.0
     allocation: str = ""
-    element: str = ""
+    scheduler_id: str = ""
     remote: bool = False
     crowd: int = 1
 

@@ -207,8 +207,8 @@ class AgentInfo:
         protocol: (major, minor).
         python: Minor version, "3.11".
         cloudpickle: Version of cloudpickle.
-        allocation: Id of its allocation, "" for none.
-        element: Its name in the batch system, "" outside of any.
+        allocation: Its allocation and element there, as "3f2a.7", "" for none.
+        scheduler_id: Its name in the batch system, "" outside of any.
         registry: Where it has the registry's directory.
     """
 
@@ -228,7 +228,7 @@ class AgentInfo:
     python: str = ""
     cloudpickle: str = ""
     allocation: str = ""
-    element: str = ""
+    scheduler_id: str = ""
     registry: str = ""
 
     def to_wire(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def agent_info(settings: Settings) -> AgentInfo:
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         cloudpickle=_cloudpickle_version(),
         allocation=settings.allocation,
-        element=settings.element,
+        scheduler_id=settings.scheduler_id,
         registry=str(settings.paths.root),
     )
 

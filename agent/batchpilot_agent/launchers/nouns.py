@@ -57,6 +57,7 @@ class AllocationRequest:
         setup: Shell lines before the agent is started.
         env: Variables for its environment.
         work_dir: Where it is started.
+        hosts: Hosts that may get one, where agents are started host by host.
     """
 
     id: str
@@ -75,6 +76,7 @@ class AllocationRequest:
     setup: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     work_dir: str = "/"
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgpack
 import numpy as np
 
-from batchpilot.pools import Interactive, Local, Pool
+from batchpilot.pools import AgentPool, BatchPool, Local, Pool
 from batchpilot.store.changing import ROW_DTYPE, Applied, apply_rows
 from batchpilot.store.database import Database, Transaction
 from batchpilot.store.pages import Ids, ranges_of
@@ -75,14 +75,18 @@ class Desk:
             or sum(
                 pool.slots * max(1, pool.min_agents)
                 for pool in self.pools
-                if isinstance(pool, Local)
+                if isinstance(pool, AgentPool)
             )
             or 1
         )
 
     def local_pools(self) -> list[Local]:
-        """Return the pools whose agents this coordinator starts."""
-        return [pool for pool in self.pools if not isinstance(pool, Interactive)]
+        """Return the pools whose agents this coordinator starts itself."""
+        return [pool for pool in self.pools if isinstance(pool, Local)]
+
+    def batch_pools(self) -> list[BatchPool]:
+        """Return the pools whose agents a batch system starts."""
+        return [pool for pool in self.pools if isinstance(pool, BatchPool)]
 
     def cancel_at_agents(self, ids: Ids, floor: int, agents: set[str]) -> None:
         """Tell agents to end jobs whose attempt is at most floor."""

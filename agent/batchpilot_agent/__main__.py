@@ -15,6 +15,7 @@ lost; so its name ends with the number of the element and a nonce.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import re
@@ -80,6 +81,7 @@ def _settings(args: argparse.Namespace, paths: RegistryPaths, instance: str) -> 
         started=started,
         deadline=started + args.walltime if args.walltime else 0.0,
         allocation=args.allocation,
+        variables=args.variables,
     )
 
 
@@ -99,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--start", choices=("fork", "spawn"), default="fork", help="how slots come into being")
     add("--walltime", type=float, default=0.0, help="seconds until its allocation ends")
     add("--allocation", default="", help="id of its allocation")
+    add("--variables", type=json.loads, help="of its job script, as JSON: it serves only such jobs")
     add("--element", type=_count, default=0, help="its number there, which goes to its name")
     return parser
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from batchpilot_broker.paths import RegistryPaths
 
@@ -42,6 +44,8 @@ class Settings:
         started: Unix time of its start.
         deadline: Unix time at which its allocation ends, 0 for never.
         allocation: Its allocation and element there, as "3f2a.7", "" for none.
+        variables: What its job script was rendered with: it serves no jobs that ask for other
+            values; None where there was no script, and it serves all.
     """
 
     paths: RegistryPaths
@@ -60,6 +64,7 @@ class Settings:
     started: float = 0.0
     deadline: float = 0.0
     allocation: str = ""
+    variables: Mapping[str, Any] | None = None
 
     @property
     def markers(self) -> dict[str, str]:

@@ -117,6 +117,11 @@ def check_servable(resources: ResourceClass, pools: Sequence[Pool]) -> None:
         )
 
 
+def fits(resources: ResourceClass, pool: Pool) -> bool:
+    """Tell whether a pool can serve jobs of a class."""
+    return not _misfit(resources, pool)
+
+
 def _misfit(resources: ResourceClass, pool: Pool) -> str:
     if resources.pool and resources.pool != pool.name:
         return f"the jobs ask for pool {resources.pool!r}"

@@ -140,8 +140,16 @@ class Claimer:
         return {
             name: need
             for name, need in self._classes.items()
-            if need.pool in ("", self._settings.pool) and room.fits(need) and self._in_time(need)
+            if need.pool in ("", self._settings.pool)
+            and room.fits(need)
+            and self._in_time(need)
+            and self._is_placed(need)
         }
+
+    def _is_placed(self, need: ResourceClass) -> bool:
+        """Tell whether this agent is where the jobs ask to be, such as in their partition."""
+        ours = self._settings.variables
+        return ours is None or all(name in ours and ours[name] == v for name, v in need.template)
 
     def _in_time(self, need: ResourceClass) -> bool:
         if not self._settings.deadline:

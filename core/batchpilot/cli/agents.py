@@ -29,9 +29,19 @@ def agents() -> None:
 @registry_argument
 @click.option("--pool", help="Pool of the agents, by default the registry's first.")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=1, show_default=True)
-def start(directory: str, pool: str | None, number: int) -> None:
-    """Start agents now, before there is work for them, and print their ids."""
-    for agent in control.start_agents(paths_of(directory), pool, number):
+@click.option("--dry-run", is_flag=True, help="Print the job script instead; start nothing.")
+def start(directory: str, pool: str | None, number: int, *, dry_run: bool) -> None:
+    """Start agents now, before there is work for them, and print their ids.
+
+    Of agents at a batch system the ids are those that it gave them.
+    """
+    from batchpilot import starting  # noqa: PLC0415 - loads pools, which the others need not
+
+    paths = paths_of(directory)
+    if dry_run:
+        click.echo("".join(starting.dry_run(paths, pool, number)), nl=False)
+        return
+    for agent in starting.start_agents(paths, pool, number):
         click.echo(agent)
 
 

@@ -15,7 +15,7 @@ from batchpilot.store.pages import Ids, ranges_of
 from batchpilot_agent.segments import SegmentWriter
 from batchpilot_broker.coordside import CoordinatorBroker, Survey
 from batchpilot_broker.frames import HEADER, NO_PART, ROW, Kind, pack_frame, pack_row
-from batchpilot_broker.nouns import Outcome, Reason
+from batchpilot_broker.nouns import Outcome, Reason, ResourceClass
 from batchpilot_broker.paths import RegistryPaths
 
 from .happenings import Bus, JobsEnded
@@ -87,6 +87,22 @@ class Desk:
     def batch_pools(self) -> list[BatchPool]:
         """Return the pools whose agents a batch system starts."""
         return [pool for pool in self.pools if isinstance(pool, BatchPool)]
+
+    def waiting(self) -> list[tuple[ResourceClass, int]]:
+        """Return the unfinished jobs of each class that has some."""
+        with self.db.read() as tx:
+            counts = dict(tx.all("unfinished_by_class"))
+            classes = dict(tx.all("all_classes")) if counts else {}
+        return [
+            (ResourceClass.from_wire(msgpack.unpackb(classes[name])), n)
+            for name, n in counts.items()
+            if n
+        ]
+
+    def held(self) -> bool:
+        """Tell whether the user has stopped the agents."""
+        with self.db.read() as tx:
+            return bool(tx.meta("agents_stopped", 0))
 
     def cancel_at_agents(self, ids: Ids, floor: int, agents: set[str]) -> None:
         """Tell agents to end jobs whose attempt is at most floor."""

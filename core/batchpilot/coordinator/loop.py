@@ -17,6 +17,7 @@ from batchpilot_broker.events import Event
 from batchpilot_broker.nouns import Report
 from batchpilot_broker.paths import RegistryPaths
 
+from .allocator import Allocator
 from .applier import Applier
 from .auditor import Auditor
 from .canceller import Canceller
@@ -103,6 +104,7 @@ class Coordinator:
         self.applier = Applier(self._desk, sizer)
         self.judge = Judge(self._desk, self.applier)
         self.scaler = Scaler(self._desk)
+        self.allocator = Allocator(self._desk, self.judge)
         self.auditor = Auditor(self._desk, self.applier)
         self.measurer = Measurer(self._desk, self._office, registry.get_status, now=self._clock())
         metrics = Metrics(registry.id, lambda: self.measurer.snapshot)
@@ -157,6 +159,7 @@ class Coordinator:
         self._read_pools()
         self.judge.tick(now)
         self.scaler.tick(now)
+        self.allocator.tick(now)
 
     def _patience(self) -> int:
         """Return the milliseconds to wait for events."""

@@ -25,6 +25,7 @@ from batchpilot_broker.paths import RegistryPaths
 from .errors import BatchpilotError, BrokerError, BrokerUnavailable, CoordinatorFailed
 from .notices import warn
 from .store.agents import live_agents
+from .store.allocations import pilots_alive
 from .store.database import Database
 from .store.launches import resume_pools
 from .store.owner import read_owner
@@ -198,8 +199,29 @@ def broker_status(paths: RegistryPaths) -> dict[str, Any]:
 
 
 def agents(paths: RegistryPaths) -> list[dict[str, Any]]:
-    """Return the agents that live, each with id pool host pid state slots busy started."""
+    """Return the agents that live, each as `ShownAgent` describes it."""
     return _live_agents(paths)
+
+
+def awaited_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
+    """Return the agents that were asked for at batch systems and have not come yet."""
+    database = Database(paths, writeable=False)
+    try:
+        with database.read() as tx:
+            pilots = pilots_alive(tx)
+    finally:
+        database.close()
+    return [
+        {
+            "pool": pilot.pool,
+            "scheduler_id": pilot.id,
+            "state": str(pilot.stage),
+            "reason": pilot.reason,
+            "submitted": pilot.submitted,
+        }
+        for pilot in pilots
+        if not pilot.agent
+    ]
 
 
 def stop_agents(paths: RegistryPaths, ids: list[str] | None = None) -> list[str]:

@@ -45,7 +45,7 @@ class _System:
 
     look: SecondLook
     launcher: Launcher
-    looked: float = 0.0
+    looked: float | None = None
     errand: Errand | None = None
     then: Callable[[Any, float], None] | None = None
     pool: str = ""
@@ -127,7 +127,6 @@ class Allocator:
         if pilot is None:
             return
         if reason != "left":
-            self._system(pilot.kind).looked = now - LOOK_EVERY
             return
         pilot.stage, pilot.reason = Stage.ENDED, reason
         self._roster.update([pilot])
@@ -242,6 +241,8 @@ class Allocator:
     def _look(self, kind: str, now: float) -> None:
         """Ask a batch system about the agents that do not speak for themselves."""
         system = self._system(kind)
+        if system.looked is None:
+            system.looked = now
         if system.errand is not None or now - system.looked < LOOK_EVERY:
             return
         quiet = self.judge.quiet()

@@ -13,7 +13,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import msgpack
 import pytest
 from tests.conftest import wait_until
 from tests.fakes.farm import Farm, Settings
@@ -165,3 +167,65 @@ def open_slurm(nodes: int = 3) -> Iterator[SlurmTestbed]:
         yield bed
     finally:
         bed.do("down", "--purge")
+
+
+@dataclass(frozen=True)
+class UserPython:
+    """This Python with batchpilot, as a normal user can run it.
+
+    Attributes:
+        user: The user, "" for who runs the tests.
+        executable: The interpreter.
+        environment: What it needs, for agents as well.
+    """
+
+    user: str
+    executable: str
+    environment: dict[str, str]
+
+    def run(
+        self, *words: str, environment: dict[str, str], cwd: Path, code: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python as this user; anything but this exit code fails the test."""
+        done = subprocess.run(
+            [*as_user(self.user), self.executable, *words],
+            env={**environment, **self.environment},
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def batchpilot(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run the command line as this user."""
+        return self.run(
+            "-c", "from batchpilot.cli import main; raise SystemExit(main())", *words, **options
+        )
+
+
+@contextlib.contextmanager
+def open_python(place: Path, user: str) -> Iterator[UserPython]:
+    """Give this Python to a user; what is in a home closed to others is mounted elsewhere."""
+    with contextlib.ExitStack() as mounts:
+
+        def reachable(path: Path, name: str) -> Path:
+            command = [*as_user(user), "test", "-r", str(path)]
+            if not user or subprocess.run(command, check=False).returncode == 0:
+                return path
+            there = place / name
+            there.mkdir()
+            subprocess.run(["mount", "--bind", str(path), str(there)], check=True)  # noqa: S607 - of util-linux
+            mounts.callback(subprocess.run, ["umount", "--lazy", str(there)], check=True)
+            return there
+
+        house = reachable(HERE.parent, "house")
+        base = reachable(Path(sys.base_prefix), "python")
+        installed = reachable(Path(msgpack.__file__).parents[1], "site-packages")
+        paths = [*(house / name for name in ("core", "agent", "broker")), installed]
+        environment = {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+        if base != Path(sys.base_prefix):
+            environment["LD_LIBRARY_PATH"] = str(base / "lib")
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        yield UserPython(user, str(base / "bin" / version), environment)

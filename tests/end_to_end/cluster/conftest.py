@@ -40,6 +40,18 @@ if __name__ == "__main__":
 """
 
 
+FORGET = """
+import pathlib, shutil
+from batchpilot.store.owner import read_owner
+from batchpilot_broker.host import runtime_dir
+from batchpilot_broker.paths import RegistryPaths
+home = runtime_dir(read_owner(RegistryPaths(pathlib.Path("registry"))).instance)
+shutil.rmtree(home)
+home.with_suffix(".lock").unlink(missing_ok=True)
+"""
+"""Removes the directory of a registry's broker."""
+
+
 @dataclass(frozen=True)
 class Site:
     """Where a user has a batch system.
@@ -109,6 +121,7 @@ def _site(kind: str, place: Path, user: str, environment: dict[str, str]) -> Ite
             if (study / "registry").exists():
                 site.call("agents", "stop", "registry")
                 site.call("coordinator", "stop", "registry")
+                python.run("-c", FORGET, environment=environment, cwd=study)
 
 
 @pytest.fixture(params=[*FAKES, pytest.param("Slurm", marks=pytest.mark.cluster)])

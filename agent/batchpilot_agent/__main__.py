@@ -15,6 +15,7 @@ lost; so its name ends with the number of the element and a nonce.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import re
@@ -94,6 +95,7 @@ def _settings(
         scheduler_id=given.element,
         remote=remote,
         crowd=args.crowd,
+        variables=args.variables,
     )
 
 
@@ -114,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--walltime", type=float, default=0.0, help="seconds until its allocation ends")
     add("--allocation", default="", help="id of its allocation")
     add("--crowd", type=_count, default=1, help="agents that start at once with it")
+    add("--variables", type=json.loads, help="of its job script, as JSON: it serves only such jobs")
     add("--element", type=_count, default=0, help="its number there, which goes to its name")
     return parser
 

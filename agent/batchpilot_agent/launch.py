@@ -46,22 +46,20 @@ def launch_local(  # noqa: PLR0913 - an agent's arguments
         start: "fork" or "spawn", see `Settings`.
         python: The interpreter.
     """
-    options = {
-        "registry": paths.root.absolute(),
-        "agent": agent_id,
-        "pool": pool,
-        "slots": slots,
-        "cores": cores or slots,
-        "memory": memory,
-        "gpus": gpus,
-        "idle-timeout": idle_timeout,
-        "orphan-timeout": orphan_timeout,
-        "grace": grace,
-        "start": start,
-    }
-    command = [python, "-P", "-m", "batchpilot_agent"]
-    for name, value in options.items():
-        command += [f"--{name}", str(value)]
+    command = agent_command(
+        paths,
+        python,
+        agent=agent_id,
+        pool=pool,
+        slots=slots,
+        cores=cores or slots,
+        memory=memory,
+        gpus=gpus,
+        idle_timeout=idle_timeout,
+        orphan_timeout=orphan_timeout,
+        grace=grace,
+        start=start,
+    )
     paths.logs.mkdir(mode=0o700, exist_ok=True)
     log = os.open(
         paths.logs / f"{agent_id}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
@@ -78,6 +76,20 @@ def launch_local(  # noqa: PLR0913 - an agent's arguments
         )
     finally:
         os.close(log)
+
+
+def agent_command(paths: RegistryPaths, python: str, **options: object) -> list[str]:
+    """Return the command line of an agent; the options are those of `python -m batchpilot_agent`.
+
+    Args:
+        paths: The registry.
+        python: The interpreter.
+        options: What the agent is started with, `_` for `-`.
+    """
+    command = [python, "-P", "-m", "batchpilot_agent", "--registry", str(paths.root.absolute())]
+    for name, value in options.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    return command
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from batchpilot_broker.paths import RegistryPaths
 
@@ -46,6 +48,8 @@ class Settings:
         scheduler_id: Its name in the batch system, "" outside of any.
         remote: Whether the coordinator is on another host, and has to see what this agent writes.
         crowd: Agents that start at once with it; it waits a moment before it speaks to the broker.
+        variables: What its job script was rendered with: it serves no jobs that ask for other
+            values; None where there was no script, and it serves all.
     """
 
     paths: RegistryPaths
@@ -68,6 +72,7 @@ class Settings:
     scheduler_id: str = ""
     remote: bool = False
     crowd: int = 1
+    variables: Mapping[str, Any] | None = None
 
     @property
     def markers(self) -> dict[str, str]:

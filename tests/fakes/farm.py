@@ -1,8 +1,8 @@
 """A small batch system that starts jobs for real; the fakes of each kind only speak its language.
 
-State is one SQLite file in the directory that `$FARM` names; the daemon (`python -m tests.fakes.farm`) starts
-queued elements, ends those over their limits, and sees how they end. `settings.json` there says
-how it misbehaves; the file `down` takes its daemon away.
+State is one SQLite file in the directory that `$FARM` names; the daemon (this module as a program)
+starts queued elements, ends those over their limits, and sees how they end. `settings.json` there
+says how it misbehaves; while there is a file `down`, nobody answers.
 """
 
 from __future__ import annotations

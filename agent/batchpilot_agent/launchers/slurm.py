@@ -53,7 +53,7 @@ class Slurm(BatchLauncher):
         r"|Connection (refused|reset|timed out)|in standby mode",
         re.IGNORECASE,
     )
-    gone: ClassVar[re.Pattern[str]] = re.compile(r"Invalid job id|already complet", re.IGNORECASE)
+    gone: ClassVar[re.Pattern[str]] = re.compile(r"Invalid job id|already completed", re.IGNORECASE)
 
     def _ask_parameters(self) -> Parameters:
         said = self.run(["scontrol", "show", "config"]).stdout

@@ -147,7 +147,13 @@ class Claimer:
             if need.pool in ("", self._settings.pool)
             and room.fits(need)
             and self._in_time(name, need)
+            and self._is_placed(need)
         }
+
+    def _is_placed(self, need: ResourceClass) -> bool:
+        """Tell whether this agent is where the jobs ask to be, such as in their partition."""
+        ours = self._settings.variables
+        return ours is None or all(name in ours and ours[name] == v for name, v in need.template)
 
     def _in_time(self, class_id: str, need: ResourceClass) -> bool:
         if not self._settings.deadline:

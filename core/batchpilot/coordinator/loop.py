@@ -17,6 +17,7 @@ from batchpilot_broker.events import Event
 from batchpilot_broker.nouns import Report
 from batchpilot_broker.paths import RegistryPaths
 
+from .allocator import Allocator
 from .applier import Applier
 from .auditor import Auditor
 from .canceller import Canceller
@@ -105,6 +106,7 @@ class Coordinator:
         self.judge = Judge(self._desk, self.applier)
         self.welcomer = Welcomer(self._desk)
         self.scaler = Scaler(self._desk)
+        self.allocator = Allocator(self._desk, self.judge)
         self.auditor = Auditor(self._desk, self.applier)
         self.measurer = Measurer(self._desk, self._office, registry.get_status, now=self._clock())
         metrics = Metrics(registry.id, lambda: self.measurer.snapshot)
@@ -160,6 +162,7 @@ class Coordinator:
         self.judge.tick(now)
         self.welcomer.tick()
         self.scaler.tick(now)
+        self.allocator.tick(now)
 
     def _patience(self) -> int:
         """Return the milliseconds to wait for events."""

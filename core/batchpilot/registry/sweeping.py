@@ -16,6 +16,7 @@ import numpy as np
 from batchpilot import control
 from batchpilot.errors import RegistryError, SubmissionError
 from batchpilot.store.adoption import make_another
+from batchpilot.store.allocations import pilots_alive
 from batchpilot.store.database import Transaction
 from batchpilot.store.locks import locked
 from batchpilot.store.owner import read_owner
@@ -29,7 +30,7 @@ _NAME = re.compile(rb"[0-9a-f]{64}")
 _WITHOUT_NAMES = ("page", "outcome", "span", "again", "chunk")
 _CLEARED = (
     *("page", "pars", "class", "submission", "span", "chunk", "again", "segment", "outcome"),
-    *("running", "agent", "cancel", "tag", "name"),
+    *("running", "agent", "element", "allocation", "cancel", "tag", "name"),
 )
 _DEFINITION = ("definition", "names", "big_pars", "epoch")
 
@@ -59,6 +60,7 @@ class Sweeping(Submitting):
                 states = read_column(tx.db, "state")
                 named = set(self._named(tx))
                 ended, live = _agents(tx, "ended_agents"), _agents(tx, "live_agents")
+                live |= {f"element {p.allocation}": p.allocation for p in pilots_alive(tx)}
             self._drop_objects(named)
         self._drop_external(np.flatnonzero(states <= State.DEFINED) + 1, beyond=len(states))
         self._drop_agents(ended, live)
@@ -183,7 +185,7 @@ def _forget_unused(tx: Transaction) -> None:
 def _agents(tx: Transaction, statement: str) -> dict[str, str]:
     """Return agents, each with its allocation."""
     infos = {agent: msgpack.unpackb(info) if info else {} for agent, info in tx.all(statement)}
-    return {agent: info.get("allocation", "") for agent, info in infos.items()}
+    return {agent: info.get("allocation", "").partition(".")[0] for agent, info in infos.items()}
 
 
 def _names_in(tx: Transaction, table: str) -> Iterator[str]:

@@ -90,6 +90,8 @@ def _take_back(database: Database) -> int:
             tx.execute(name)
         tx.execute("forget_cancels")
         tx.execute("forget_agents")
+        tx.execute("forget_elements")
+        tx.execute("forget_allocations")
         tx.set_meta("pools", None)
         tx.set_meta("launch_failures", None)
         tx.set_meta("owner_pid", 0)

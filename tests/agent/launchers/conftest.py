@@ -1,56 +1,58 @@
-"""Hosts with a real sshd each, on this machine, and a user who may log in there."""
+"""Launchers whose commands answer what tests let them."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from pwd import getpwnam
 
 import pytest
 
+from batchpilot_agent.launchers.batch import BatchLauncher
+from batchpilot_agent.launchers.choosing import BATCH_SYSTEMS
+from batchpilot_agent.launchers.nouns import AllocationRequest
+from batchpilot_agent.launchers.running import Completed
 from batchpilot_broker.paths import RegistryPaths
 
 
-BED = Path(__file__).parents[2] / "testbed" / "ssh-testbed"
-USER = "sshtester"
+@dataclass
+class Answers:
+    """Answer commands one after another, and note them; then end with code 0 and no word."""
+
+    answers: Iterator[Completed] = field(default_factory=lambda: iter(()))
+    calls: list[list[str]] = field(default_factory=list)
+
+    def __call__(
+        self, argv: Sequence[str], *, cwd: Path | None = None, stdin: str = ""
+    ) -> Completed:
+        """Return the next answer."""
+        assert cwd is None or cwd.is_dir()
+        assert not stdin or stdin.startswith("#!")
+        self.calls.append(list(argv))
+        return next(self.answers, Completed(code=0))
+
+    def will(self, *answers: Completed) -> None:
+        """Let these be the next answers."""
+        self.answers = iter(answers)
 
 
-@dataclass(frozen=True)
-class Hosts:
-    """Two hosts, a registry's directory that their user may write, and the client to reach them."""
-
-    directory: Path
-    paths: RegistryPaths
-
-    @property
-    def ssh(self) -> tuple[str, ...]:
-        """Return the client."""
-        return ("ssh", "-F", str(self.directory / "ssh_config"))
-
-    def bed(self, verb: str, *words: str) -> None:
-        """Do something to the hosts."""
-        subprocess.run([BED, verb, *words, "-d", self.directory], check=True, capture_output=True)
+MakeLauncher = Callable[[str], tuple[BatchLauncher, Answers]]
 
 
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    if os.geteuid() != 0 or shutil.which("sshd") is None:
-        pytest.skip("hosts with sshd need root and openssh-server")
-    top = Path(tempfile.mkdtemp(prefix="hosts-"))
-    top.chmod(0o755)
-    found = Hosts(top / "bed", RegistryPaths(top / "a registry"))
-    options = ("-n", "2", "-u", USER, "--port", str(20000 + os.getpid() % 20000))
-    try:
-        found.bed("up", *options)
-        for path in (found.paths.root, found.paths.allocations):
-            path.mkdir(mode=0o700)
-            os.chown(path, getpwnam(USER).pw_uid, -1)
-        yield found
-    finally:
-        found.bed("down", "--purge")
-        shutil.rmtree(top)
+@pytest.fixture
+def make_launcher(tmp_path: Path) -> MakeLauncher:
+    """Give a function that makes a launcher of a kind, and what answers its commands."""
+
+    def make(kind: str) -> tuple[BatchLauncher, Answers]:
+        answers = Answers()
+        paths = RegistryPaths(tmp_path / "registry")
+        launcher = BATCH_SYSTEMS[kind](paths=paths, run=answers, directory=tmp_path, environment={})
+        launcher._parameters = launcher.usual
+        return launcher, answers
+
+    return make
+
+
+@pytest.fixture
+def request_() -> AllocationRequest:
+    return AllocationRequest(id="a1", pool="pool", agents=3, command=("python", "-m", "agent"))

@@ -133,3 +133,24 @@ CREATE TABLE name (
     job  INTEGER PRIMARY KEY,
     name TEXT NOT NULL
 );
+
+-- Submissions of agents to batch systems, and each agent asked for there.
+CREATE TABLE allocation (
+    id        TEXT PRIMARY KEY,
+    pool      TEXT NOT NULL,
+    kind      TEXT NOT NULL,     -- class of the pool
+    variables TEXT NOT NULL,     -- JSON, sorted: what its job script was rendered with
+    submitted REAL NOT NULL,
+    ids       TEXT NOT NULL      -- JSON: what the batch system calls its arrays, [] while not known
+) WITHOUT ROWID;
+
+CREATE TABLE element (
+    allocation TEXT NOT NULL REFERENCES allocation (id),
+    number     INTEGER NOT NULL,
+    id         TEXT NOT NULL,    -- what the batch system calls it, '' while not known
+    state      TEXT NOT NULL,    -- submitting, queued, running, ended
+    reason     TEXT NOT NULL,
+    agent      TEXT NOT NULL,    -- '' until one has come
+    PRIMARY KEY (allocation, number)
+) WITHOUT ROWID;
+CREATE INDEX element_state ON element (state);

@@ -1,4 +1,4 @@
-"""Start an agent: `python -m batchpilot_agent --registry DIR --agent ID --pool NAME --slots N …`.
+"""Start an agent: `python -m batchpilot_agent --registry DIR --pool NAME --allocation ID …`.
 
 This process becomes the keeper, its child the pilot; what the pilot needs is loaded only there.
 Exit codes:
@@ -7,11 +7,15 @@ Exit codes:
     2 wrong arguments                                69 no broker for `--orphan-timeout`
     76 refused by the coordinator                    70 failed, the log says why
     128 + n: the pilot was ended by signal n
+
+An element of an allocation may be started twice, by a batch system that runs again what it has
+lost; so its name ends with the number of the element and a nonce.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import re
@@ -21,8 +25,10 @@ from pathlib import Path
 
 from batchpilot_broker.errors import StorageError
 from batchpilot_broker.files import read_json
+from batchpilot_broker.host import host_name
 from batchpilot_broker.paths import RegistryPaths
 
+from .allocation import DEVICE_VARIABLES, read_allocation
 from .keeper import keep
 from .settings import Exit, Settings
 
@@ -30,6 +36,9 @@ from .settings import Exit, Settings
 def main(argv: list[str] | None = None) -> int:
     """Be an agent; return its exit code."""
     args = _parser().parse_args(argv)
+    if args.element:
+        args.agent = f"{args.agent}-{args.element}-{os.urandom(2).hex()}"
+        args.allocation = f"{args.allocation}.{args.element}"
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,
@@ -44,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     if owner is None or "instance" not in owner:
         logging.error("%s is no registry", paths.root)  # noqa: LOG015 - nothing is set up yet
         return Exit.REGISTRY_GONE
-    settings = _settings(args, paths, str(owner["instance"]))
+    remote = owner.get("host") not in (None, host_name())
+    settings = _settings(args, paths, str(owner["instance"]), remote=remote)
     return keep(settings.markers, settings.scratch, lambda: _fly(settings))
 
 
@@ -54,8 +64,13 @@ def _fly(settings: Settings) -> int:
     return fly(settings)
 
 
-def _settings(args: argparse.Namespace, paths: RegistryPaths, instance: str) -> Settings:
+def _settings(
+    args: argparse.Namespace, paths: RegistryPaths, instance: str, *, remote: bool
+) -> Settings:
     started = time.time()
+    given = read_allocation(os.environ, host_name())
+    ends = [started + args.walltime] if args.walltime else []
+    cores = args.cores or given.cores
     directory = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - the directory made in it is ours alone
     return Settings(
         paths=paths,
@@ -63,17 +78,24 @@ def _settings(args: argparse.Namespace, paths: RegistryPaths, instance: str) -> 
         agent=args.agent,
         pool=args.pool,
         scratch=directory / f"batchpilot-{args.agent}-{os.getpid()}",
-        slots=args.slots,
-        cores=args.cores or args.slots,
-        memory=args.memory,
-        gpus=args.gpus,
+        slots=args.slots or max(1, cores),
+        cores=cores or args.slots or 1,
+        memory=args.memory or given.memory,
+        devices=(given.devices or tuple(map(str, range(args.gpus))))[: args.gpus],
+        device_variables=tuple(
+            name for name in DEVICE_VARIABLES if name in os.environ or name == DEVICE_VARIABLES[0]
+        ),
         idle_timeout=args.idle_timeout,
         orphan_timeout=args.orphan_timeout,
         grace=args.grace,
         start=args.start,
         started=started,
-        deadline=started + args.walltime if args.walltime else 0.0,
+        deadline=min([*ends, given.ends] if given.ends else ends, default=0.0),
         allocation=args.allocation,
+        scheduler_id=given.element,
+        remote=remote,
+        crowd=args.crowd,
+        variables=args.variables,
     )
 
 
@@ -83,9 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--registry", type=Path, required=True, help="directory of the registry")
     add("--agent", type=_name, required=True, help="name, unique in the registry for ever")
     add("--pool", required=True, help="pool that starts it")
-    add("--slots", type=_count, required=True, help="most jobs at once")
-    add("--cores", type=_count, default=0, help="cores for its jobs; default: one a slot")
-    add("--memory", type=float, default=0.0, help="MB for its jobs; default: unlimited")
+    add("--slots", type=_count, default=0, help="most jobs at once; default: one a core")
+    add("--cores", type=_count, default=0, help="cores for its jobs; default: as allocated")
+    add("--memory", type=float, default=0.0, help="MB for its jobs; default: as allocated")
     add("--gpus", type=int, default=0, help="devices for its jobs")
     add("--idle-timeout", type=float, default=300.0, help="seconds without work before it leaves")
     add("--orphan-timeout", type=float, default=3600.0, help="the same without a coordinator")
@@ -93,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--start", choices=("fork", "spawn"), default="fork", help="how slots come into being")
     add("--walltime", type=float, default=0.0, help="seconds until its allocation ends")
     add("--allocation", default="", help="id of its allocation")
+    add("--crowd", type=_count, default=1, help="agents that start at once with it")
+    add("--variables", type=json.loads, help="of its job script, as JSON: it serves only such jobs")
+    add("--element", type=_count, default=0, help="its number there, which goes to its name")
     return parser
 
 

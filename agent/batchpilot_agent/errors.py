@@ -9,6 +9,10 @@
     + CannotPickle          a function or value cannot be sent to the agents
     + SlotError             a slot or template cannot go on
     + CommandFailed         a program started by `job.run` failed
+    + LaunchError           a batch system did not do what was asked
+      - LaunchRefused       and never will: the pool has to be changed
+        = TemplateBroken    the job script cannot be made
+      - LaunchPostponed     but may do it later: a limit, a daemon that is down, a timeout
 """
 
 from __future__ import annotations
@@ -56,3 +60,19 @@ class CommandFailed(AgentError):
         super().__init__(message, remedy=remedy)
         self.exit_code = exit_code
         self.lines = lines
+
+
+class LaunchError(AgentError):
+    """Say that a batch system did not do what was asked; the message has its own words."""
+
+
+class LaunchRefused(LaunchError):
+    """Say that a batch system refused what it will never accept."""
+
+
+class TemplateBroken(LaunchRefused):
+    """Say that a job script cannot be made from its template."""
+
+
+class LaunchPostponed(LaunchError):
+    """Say that a batch system could not, or not yet, do what was asked."""

@@ -23,13 +23,13 @@ from typing import Never
 
 from .prctl import adopt_orphans, die_with_parent
 from .processes import marked, process_table, send, tree_of
+from .signals import TOLD_TO_GO
 
 
-PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 GRACE = 1.0
 PATIENCE = 30.0
 _LOOK = 0.02
-_AWAITED = {signal.SIGCHLD, *PASSED_ON}
+_AWAITED = {signal.SIGCHLD, *TOLD_TO_GO}
 
 
 def keep(markers: Mapping[str, str], scratch: Path, pilot: Callable[[], int]) -> int:

@@ -46,22 +46,20 @@ def launch_local(  # noqa: PLR0913 - an agent's arguments
         start: "fork" or "spawn", see `Settings`.
         python: The interpreter.
     """
-    options = {
-        "registry": paths.root.absolute(),
-        "agent": agent_id,
-        "pool": pool,
-        "slots": slots,
-        "cores": cores or slots,
-        "memory": memory,
-        "gpus": gpus,
-        "idle-timeout": idle_timeout,
-        "orphan-timeout": orphan_timeout,
-        "grace": grace,
-        "start": start,
-    }
-    command = [python, "-P", "-m", "batchpilot_agent"]
-    for name, value in options.items():
-        command += [f"--{name}", str(value)]
+    command = agent_command(
+        paths,
+        python,
+        agent=agent_id,
+        pool=pool,
+        slots=slots,
+        cores=cores or slots,
+        memory=memory,
+        gpus=gpus,
+        idle_timeout=idle_timeout,
+        orphan_timeout=orphan_timeout,
+        grace=grace,
+        start=start,
+    )
     paths.logs.mkdir(mode=0o700, exist_ok=True)
     return _start(command, paths.agent_log(agent_id))
 
@@ -81,6 +79,20 @@ def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         )
     finally:
         os.close(said)
+
+
+def agent_command(paths: RegistryPaths, python: str, **options: object) -> list[str]:
+    """Return the command line of an agent; the options are those of `python -m batchpilot_agent`.
+
+    Args:
+        paths: The registry.
+        python: The interpreter.
+        options: What the agent is started with, `_` for `-`.
+    """
+    command = [python, "-P", "-m", "batchpilot_agent", "--registry", str(paths.root.absolute())]
+    for name, value in options.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    return command
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:

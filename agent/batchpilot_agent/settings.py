@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from batchpilot_broker.paths import RegistryPaths
 
@@ -33,7 +35,8 @@ class Settings:
         slots: Most jobs at once.
         cores: Cores its jobs may use together.
         memory: MB its jobs may use together, 0 for unlimited.
-        gpus: Devices its jobs may use together.
+        devices: Names of the devices its jobs may use together, each job some of them.
+        device_variables: Names of the variables by which jobs are told them.
         idle_timeout: Seconds without work, while a coordinator lives, after which it leaves.
         orphan_timeout: Seconds without any coordinator after which it leaves.
         grace: Seconds that running jobs get to end when the agent is to leave.
@@ -41,7 +44,12 @@ class Settings:
             slot imports it itself, for libraries that start threads when they are imported.
         started: Unix time of its start.
         deadline: Unix time at which its allocation ends, 0 for never.
-        allocation: Id of its allocation, "" for none.
+        allocation: Its allocation and element there, as "3f2a.7", "" for none.
+        scheduler_id: Its name in the batch system, "" outside of any.
+        remote: Whether the coordinator is on another host, and has to see what this agent writes.
+        crowd: Agents that start at once with it; it waits a moment before it speaks to the broker.
+        variables: What its job script was rendered with: it serves no jobs that ask for other
+            values; None where there was no script, and it serves all.
     """
 
     paths: RegistryPaths
@@ -52,7 +60,8 @@ class Settings:
     slots: int
     cores: int
     memory: float = 0.0
-    gpus: int = 0
+    devices: tuple[str, ...] = ()
+    device_variables: tuple[str, ...] = ()
     idle_timeout: float = 300.0
     orphan_timeout: float = 3600.0
     grace: float = 10.0
@@ -60,6 +69,10 @@ class Settings:
     started: float = 0.0
     deadline: float = 0.0
     allocation: str = ""
+    scheduler_id: str = ""
+    remote: bool = False
+    crowd: int = 1
+    variables: Mapping[str, Any] | None = None
 
     @property
     def markers(self) -> dict[str, str]:

@@ -222,7 +222,9 @@ class AgentInfo:
         protocol: (major, minor).
         python: Minor version, "3.11".
         cloudpickle: Version of cloudpickle.
-        allocation: Id of its allocation, "" for none.
+        allocation: Its allocation and element there, as "3f2a.7", "" for none.
+        scheduler_id: Its name in the batch system, "" outside of any.
+        registry: Where it has the registry's directory.
     """
 
     id: str
@@ -241,6 +243,8 @@ class AgentInfo:
     python: str = ""
     cloudpickle: str = ""
     allocation: str = ""
+    scheduler_id: str = ""
+    registry: str = ""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the map that msgpack carries."""

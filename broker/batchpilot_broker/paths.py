@@ -3,7 +3,7 @@
     registry-<term>.db   the database of the owner that took over in that term
     objects/<hash>       functions, data and code, by content
     segments/            <agent>.results and <agent>.logs, one pair an agent
-    allocations/<id>/    rendered script and the scheduler's words
+    allocations/<id>/    rendered script, the scheduler's words, <element>.out of its agents
     backup/              the two newest copies of the database
     broker.json          0600: where the broker is, and its password
     secret               0600: the key of every seal
@@ -56,6 +56,14 @@ class RegistryPaths:
     def allocations(self) -> Path:
         """Return the directory of allocations."""
         return self.root / "allocations"
+
+    def allocation(self, allocation: str) -> Path:
+        """Return the directory of one allocation: its script, and what was said of it."""
+        return self.allocations / allocation
+
+    def element_output(self, allocation: str, element: int) -> Path:
+        """Return what the agent of one element of an allocation says."""
+        return self.allocation(allocation) / f"{element}.out"
 
     @property
     def backup(self) -> Path:

@@ -6,7 +6,6 @@ starts the supervisor where none lives and is cheap where one does.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -32,7 +31,9 @@ from .errors import (
 )
 from .notices import warn
 from .store.agents import live_agents
+from .store.allocations import pilots_alive
 from .store.database import Database
+from .store.launches import resume_pools
 from .store.owner import read_owner
 from .store.snapshots import reading
 
@@ -42,7 +43,7 @@ SUPERSEDED = 75
 
 _log = logging.getLogger("batchpilot.control")
 _supervisors: dict[Path, subprocess.Popen[bytes]] = {}
-_agents: list[subprocess.Popen[bytes]] = []  # kept: they outlive the call, and this process too
+started_agents: list[subprocess.Popen[bytes]] = []  # kept: they outlive the call
 
 
 class Nudger:
@@ -211,8 +212,29 @@ def broker_status(paths: RegistryPaths) -> dict[str, Any]:
 
 
 def agents(paths: RegistryPaths) -> list[dict[str, Any]]:
-    """Return the agents that live, each with id pool host pid state slots busy started."""
+    """Return the agents that live, each as `ShownAgent` describes it."""
     return _live_agents(paths)
+
+
+def awaited_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
+    """Return the agents that were asked for at batch systems and have not come yet."""
+    database = Database(paths, writeable=False)
+    try:
+        with database.read() as tx:
+            pilots = pilots_alive(tx)
+    finally:
+        database.close()
+    return [
+        {
+            "pool": pilot.pool,
+            "scheduler_id": pilot.id,
+            "state": str(pilot.stage),
+            "reason": pilot.reason,
+            "submitted": pilot.submitted,
+        }
+        for pilot in pilots
+        if not pilot.agent
+    ]
 
 
 def stop_agents(paths: RegistryPaths, ids: list[str] | None = None) -> list[str]:
@@ -221,51 +243,15 @@ def stop_agents(paths: RegistryPaths, ids: list[str] | None = None) -> list[str]
         _set_stopped(paths, stopped=True)
     chosen = [a for a in _live_agents(paths) if ids is None or a["id"] in ids]
     for agent in chosen:
-        _signal(agent["pid"], signal.SIGTERM)
+        if agent["host"] == host_name():  # the coordinator tells the others
+            _signal(agent["pid"], signal.SIGTERM)
     return [agent["id"] for agent in chosen]
 
 
 def resume_agents(paths: RegistryPaths) -> None:
-    """Let agents be started again."""
+    """Let agents be started again, also of pools that were paused for their failures."""
     _set_stopped(paths, stopped=False)
     ensure(paths)
-
-
-def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> list[str]:
-    """Start agents of a local pool now, whether or not there is work.
-
-    Returns:
-        Their ids.
-    """
-    import secrets  # noqa: PLC0415 - only needed here
-
-    from batchpilot_agent.launch import launch_local  # noqa: PLC0415 - only needed here
-
-    from .pools import Interactive, Local, from_records  # noqa: PLC0415 - numpy-free start
-
-    start(paths)
-    database = Database(paths)
-    with database.read() as tx:
-        stored = tx.meta("pools")
-    database.close()
-    pools = from_records(json.loads(stored)) if stored else [Local()]
-    chosen = [p for p in pools if not isinstance(p, Interactive) and pool in (None, p.name)]
-    if not chosen:
-        raise BatchpilotError(f"there is no pool {pool!r}", remedy="assign it to reg.pools first")
-    ids = [f"{chosen[0].name}-{secrets.token_hex(4)}" for _ in range(n)]
-    for agent in ids:
-        keeper = launch_local(
-            paths,
-            agent_id=agent,
-            pool=chosen[0].name,
-            slots=chosen[0].slots,
-            cores=chosen[0].ncpus,
-            memory=chosen[0].memory,
-            idle_timeout=chosen[0].idle_timeout,
-            start=chosen[0].start,
-        )
-        _agents.append(keeper)
-    return ids
 
 
 def _live_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
@@ -283,6 +269,8 @@ def _set_stopped(paths: RegistryPaths, *, stopped: bool) -> None:
     try:
         with database.write() as tx:
             tx.set_meta("agents_stopped", int(stopped))
+            if not stopped:
+                resume_pools(tx)
     finally:
         database.close()
 
@@ -360,7 +348,7 @@ def _wait(condition: Callable[[], bool], timeout: float) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        for child in (*_supervisors.values(), *_agents):
+        for child in (*_supervisors.values(), *started_agents):
             child.poll()
         time.sleep(0.02)
     return True

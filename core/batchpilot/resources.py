@@ -9,8 +9,11 @@ from batchpilot_broker.nouns import Isolation, ResourceClass
 
 from .classes import class_id, pack
 from .errors import NoSuchPool, SubmissionError
-from .pools import Interactive, Local, Pool
+from .pools import AgentPool, Interactive, Pool
 
+
+COMING_AND_GOING = 45.0
+"""Seconds of its walltime in which an agent starts no job that might need them."""
 
 _POSITIVE_INT = ("ncpus", "omp_threads", "blas_threads")
 _NUMBERS = ("walltime", "memory")
@@ -94,6 +97,11 @@ def check_servable(resources: ResourceClass, pools: Sequence[Pool]) -> None:
         )
 
 
+def fits(resources: ResourceClass, pool: Pool) -> bool:
+    """Tell whether a pool can serve jobs of a class."""
+    return not _misfit(resources, pool)
+
+
 def _misfit(resources: ResourceClass, pool: Pool) -> str:
     if resources.pool and resources.pool != pool.name:
         return f"the jobs ask for pool {resources.pool!r}"
@@ -102,13 +110,16 @@ def _misfit(resources: ResourceClass, pool: Pool) -> str:
     return _too_small(resources, pool)
 
 
-def _too_small(resources: ResourceClass, pool: Local) -> str:
+def _too_small(resources: ResourceClass, pool: AgentPool) -> str:
     if resources.ncpus > pool.ncpus:
         return f"ncpus={resources.ncpus} but its agents have {pool.ncpus}"
     if resources.gpus > pool.gpus:
         return f"gpus={resources.gpus} but its agents have {pool.gpus}"
     if pool.memory and resources.memory > pool.memory:
         return f"memory={resources.memory:g} but its agents have {pool.memory:g}"
+    if pool.walltime and resources.walltime + COMING_AND_GOING > pool.walltime:
+        have = f"{pool.walltime:g}, {COMING_AND_GOING:g} of them to come and to go"
+        return f"walltime={resources.walltime:g} but its agents have {have}"
     return ""
 
 

@@ -122,7 +122,7 @@ class HandMade:
             for path in (self.registry.paths.results(agent), self.registry.paths.job_logs(agent)):
                 path.touch()
             with self.registry.database.write() as tx:
-                tx.execute("add_agent", agent, "local", "node7", 1, "idle", 1, time.time(), b"")
+                tx.execute("add_agent", agent, "local", "node7", 1, "idle", 1, time.time(), b"\x80")
                 name = f"{agent}.results"
                 self._segments[agent] = int(tx.execute("add_segment", name, agent).lastrowid or 0)
         return self._segments[agent]

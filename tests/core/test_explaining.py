@@ -56,7 +56,7 @@ def text(told: Explanation, cause: Cause) -> str:
 
 def add_agent(book: Book, name: str = "a1", slots: int = 2) -> None:
     with book.database.write() as tx:
-        tx.execute("add_agent", name, "local", "far-away", 1, "idle", slots, 0.0, b"")
+        tx.execute("add_agent", name, "local", "far-away", 1, "idle", slots, 0.0, b"\x80")
 
 
 def begin(book: Book, chunk: int, agent: str = "a1") -> None:

@@ -9,7 +9,21 @@ import pytest
 
 import batchpilot as bp
 from batchpilot.errors import DefinitionError
-from batchpilot.pools import Interactive, Local, check_pools, from_records, to_records, usable_cores
+from batchpilot.pools import (
+    LSF,
+    PBS,
+    SGE,
+    SSH,
+    Interactive,
+    Local,
+    Slurm,
+    Torque,
+    check_pools,
+    from_records,
+    make_pool,
+    to_records,
+    usable_cores,
+)
 
 from .conftest import HandMade, Make
 
@@ -61,6 +75,27 @@ def test_one_pool_need_not_be_in_a_list(hand_made: Make) -> None:
         ([Local(slots=1, min_agents=3, max_agents=2)], "min_agents must be in"),
         ([Local(slots=1, idle_timeout=0)], "idle_timeout=0 must be positive"),
         ([Local(slots=1, resources={"cpu": 1})], r"unknown resources \['cpu'\]"),
+        ([Local(slots=1, resources={"walltime": 60})], r"unknown resources \['walltime'\]"),
+        ([Slurm(slots=0)], "pool slurm: slots=0 must be at least 1"),
+        ([Slurm(slots=1.5)], "slots=1.5 must be a whole number"),  # type: ignore[arg-type]  # on purpose
+        ([PBS(setup="module load gcc")], "setup='module load gcc' must be a list of lines"),
+        (
+            [PBS(directives_extra=["-l a", "x\n-l b"])],
+            "directives_extra=.* must be a list of lines",
+        ),
+        ([LSF(env={"A B": "c"})], "env: 'A B': 'c' must be a variable's name and text"),
+        ([LSF(env={"A": 1})], "env: 'A': 1 must be"),  # type: ignore[dict-item]  # on purpose
+        ([SGE(resources={"queue": "a\nb"})], "resource queue='a.nb' must be a number or one line"),
+        ([SGE(resources={"walltime": -1})], "resource walltime=-1 must be a positive number"),
+        ([Torque(backlog=0)], "backlog=0 must be a whole number of at least 1"),
+        ([Torque(throttle=-1)], "throttle=-1 must be at least 0"),
+        ([Slurm(), Slurm(slots=2)], "different names"),
+        ([SSH([])], "max_agents=0 must be at least 1"),
+        ([SSH(["a", "a"])], "has one twice"),
+        ([SSH(["-oProxyCommand=x"])], "must be names of hosts"),
+        ([SSH("host")], "hosts='host' must be a list"),
+        ([SSH(["a"], max_load=-1)], "max_load=-1 must be at least 0"),
+        ([SSH(["a"], resources={"partition": "p"})], r"unknown resources \['partition'\]"),
     ],
 )
 def test_what_can_be_no_set_of_pools_is_refused_and_nothing_is_changed(
@@ -80,6 +115,34 @@ def test_an_agent_has_one_core_a_slot_unless_told_otherwise() -> None:
     assert (Local(slots=3).memory, Local(slots=3).gpus) == (0.0, 0)
 
 
-@pytest.mark.parametrize("pool", [Local(slots=2, min_agents=1), Interactive(external=True)])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        Local(slots=2, min_agents=1),
+        Interactive(external=True),
+        SSH(["n1", "n2"], slots=8, max_load=0.5),
+        Slurm(slots=8, resources={"walltime": 3600, "partition": "main"}, setup=["module load R"]),
+        PBS(directives_skip=["-l mem"], directives_extra=("-l place=free",), env={"A": "b"}),
+        Torque(throttle=3, backlog=2, template="mine"),
+        LSF(python="/usr/bin/python3"),
+        SGE(name="other", idle_timeout=60),
+    ],
+)
 def test_a_pool_comes_back_from_its_record(pool: bp.pools.Pool) -> None:
     assert from_records(to_records([pool])) == check_pools(pool) == [pool]
+
+
+def test_a_pool_of_hosts_has_an_agent_for_each_unless_told_otherwise() -> None:
+    assert (SSH(["a", "b"]).max_agents, SSH(["a", "b"], max_agents=1).max_agents) == (2, 1)
+
+
+def test_what_only_the_template_knows_is_told_apart() -> None:
+    pool = Slurm(slots=4, resources={"ncpus": 8, "walltime": 60, "partition": "p", "qos": 2})
+
+    assert (pool.ncpus, pool.walltime) == (8, 60.0)
+    assert pool.variables == {"partition": "p", "qos": 2}
+
+
+def test_an_option_that_is_lacking_is_told_by_name() -> None:
+    with pytest.raises(DefinitionError, match=r"kind SSH: .*hosts"):
+        make_pool({"kind": "SSH", "slots": 2})

@@ -13,6 +13,7 @@ import pytest
 import batchpilot as bp
 from batchpilot.errors import ReadOnly, RegistryError, RegistryMissing, SubmissionError
 from batchpilot.registry.whole import Registry, load_registry, make_registry
+from batchpilot.store.allocations import Pilot, add_pilots
 from batchpilot_broker.host import runtime_dir
 
 from .conftest import HandMade, Make
@@ -106,7 +107,11 @@ def test_results_and_logs_are_never_swept(lecture: HandMade) -> None:
 
 def test_logs_and_allocations_go_with_the_last_of_their_agents(hand_made: Make) -> None:
     registry = hand_made().registry
-    agents = {"a1": ("7", 1.0), "a2": ("7", None), "a3": ("8", 2.0), "a4": ("", 3.0)}
+    agents = {"a1": ("7.1", 1.0), "a2": ("7.2", None), "a3": ("8.1", 2.0), "a4": ("", 3.0)}
+    agents["a5"] = ("6.1", 1.0)
+    waits = Pilot(
+        allocation="6", number=2, pool="slurm", kind="Slurm", variables="{}", submitted=0.0
+    )
     with registry.database.write() as tx:
         for agent, (allocation, ended) in agents.items():
             info = msgpack.packb({"allocation": allocation})
@@ -114,7 +119,8 @@ def test_logs_and_allocations_go_with_the_last_of_their_agents(hand_made: Make) 
             if ended is not None:
                 tx.execute("end_agent", "gone", ended, agent)
             registry.paths.agent_log(agent).touch()
-    for allocation in ("7", "8", "9"):
+        add_pilots(tx, [waits])
+    for allocation in ("6", "7", "8", "9"):
         (registry.paths.allocations / allocation).mkdir()
     (registry.paths.logs / "coordinator.log").touch()
 
@@ -124,7 +130,7 @@ def test_logs_and_allocations_go_with_the_last_of_their_agents(hand_made: Make) 
         "a2.log",
         "coordinator.log",
     ]
-    assert sorted(path.name for path in registry.paths.allocations.iterdir()) == ["7", "9"]
+    assert sorted(path.name for path in registry.paths.allocations.iterdir()) == ["6", "7", "9"]
 
 
 @pytest.mark.parametrize("what", ["sweep", "clear", "remove"])

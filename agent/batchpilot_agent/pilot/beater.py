@@ -84,6 +84,8 @@ class Beater:
             raise BrokerUnavailable(
                 "this broker serves the registry no more", remedy="open it anew"
             )
+        else:
+            self._link.trusted = True  # there is nobody to bid it welcome
         if not beat.known or beat.generation != self._link.generation:
             self._link.announce(beat.generation)
 

@@ -1,7 +1,8 @@
 """Claim chunks: for free slots, and ahead for those about to be free: none waits for the broker.
 
 Offered are the classes that this agent can serve: of its pool, within its cores, memory and
-devices, and with a walltime that ends before its allocation does. Nothing is claimed ahead behind
+devices, and with a walltime, or what their jobs have taken so far, that ends before its allocation
+does. Nothing is claimed ahead behind
 long jobs, where it would only wait while other agents are idle.
 """
 
@@ -73,7 +74,7 @@ class Claimer:
 
     def tick(self, now: float) -> None:
         """Claim as long as there is something to claim and to claim it for."""
-        if self._link.broker is None or self._holdings.draining:
+        if not self._may_claim():
             return
         if now >= self._again:
             self._again = now + AGAIN
@@ -91,10 +92,13 @@ class Claimer:
 
         They are those that would be claimed of: whoever hears a bell keeps it from the others.
         """
-        if self._link.broker is None or self._holdings.draining:
+        if not self._may_claim():
             return ()
         served = self._offer(now)
         return tuple(sorted(served, key=lambda name: (-served[name].priority, name)))
+
+    def _may_claim(self) -> bool:
+        return self._link.broker is not None and self._link.trusted and not self._holdings.draining
 
     def _claim(self, offer: dict[str, ResourceClass], now: float) -> None:
         broker = self._link.broker
@@ -140,10 +144,19 @@ class Claimer:
         return {
             name: need
             for name, need in self._classes.items()
-            if need.pool in ("", self._settings.pool) and room.fits(need) and self._in_time(need)
+            if need.pool in ("", self._settings.pool)
+            and room.fits(need)
+            and self._in_time(name, need)
+            and self._is_placed(need)
         }
 
-    def _in_time(self, need: ResourceClass) -> bool:
+    def _is_placed(self, need: ResourceClass) -> bool:
+        """Tell whether this agent is where the jobs ask to be, such as in their partition."""
+        ours = self._settings.variables
+        return ours is None or all(name in ours and ours[name] == v for name, v in need.template)
+
+    def _in_time(self, class_id: str, need: ResourceClass) -> bool:
         if not self._settings.deadline:
             return True
-        return self._settings.deadline - self._wall() >= need.walltime + MARGIN
+        each = need.walltime or self._pace.each(class_id)
+        return self._settings.deadline - self._wall() >= each + MARGIN

@@ -8,6 +8,7 @@ only, then the room is kept for it.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator
 from itertools import count
 
@@ -15,7 +16,16 @@ from batchpilot_agent.words import NO_LIMIT
 from batchpilot_broker.nouns import Chunk, Isolation
 
 from .board import Board
-from .handles import Failure, Heard, SlotEnded, SlotHandle, SlotSaid, TemplateHandle, TemplateKey
+from .handles import (
+    Failure,
+    Heard,
+    SlotEnded,
+    SlotHandle,
+    SlotSaid,
+    TemplateHandle,
+    TemplateKey,
+    was_told_to_go,
+)
 from .holdings import Holdings
 from .ledger import Ledger
 from .settler import Settler
@@ -39,6 +49,8 @@ class Dispatcher:
         ledger: Where begun chunks are written.
         settler: Accounts for orders that have ended.
         sweeper: Ends what slots left running.
+        patience: Seconds to wait, when a slot dies by a signal such as a batch system sends to all
+            processes of a job, whether the agent is told to go, too.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it works with
@@ -50,6 +62,7 @@ class Dispatcher:
         ledger: Ledger,
         settler: Settler,
         sweeper: Sweeper,
+        patience: float = 0.0,
     ) -> None:
         self._holdings = holdings
         self._templates = templates
@@ -57,6 +70,8 @@ class Dispatcher:
         self._ledger = ledger
         self._settler = settler
         self._sweeper = sweeper
+        self._patience = patience
+        self._doubtful: deque[tuple[float, SlotEnded]] = deque()
         self._serials = count(1)
         self._failed: dict[TemplateKey, tuple[float, Failure]] = {}
         self._last: tuple[TemplateHandle, Isolation] | None = None
@@ -66,6 +81,8 @@ class Dispatcher:
         heard = self._templates.heard
         while heard:
             self._take(heard.popleft(), now)
+        while self._doubtful and (self._holdings.draining or now >= self._doubtful[0][0]):
+            self._end(self._doubtful.popleft()[1], now)
         self.start(now)
         self._fork_ahead(now)
 
@@ -123,15 +140,26 @@ class Dispatcher:
                     self._templates.quit(slot, now)
             case SlotSaid(slot, message):
                 _log.error("slot %d says %r, which is no message", slot.number, message)
-            case SlotEnded(slot, _, _):
-                self._settler.slot_ended(event, now)
-                self._sweeper.ended(slot, now)
-                self._templates.release(slot)
+            case SlotEnded() if self._is_doubtful(event):
+                self._doubtful.append((now + self._patience, event))
+            case SlotEnded():
+                self._end(event, now)
             case _:
                 _log.error("epoch %s does not load: %s", event.key[0][:12], event.failure.message)
                 if not event.failure.died:
                     self._failed[event.key] = (now, event.failure)
                 self._settler.template_failed(event, now)
+
+    def _is_doubtful(self, event: SlotEnded) -> bool:
+        """Tell whether a job may have died because its agent's time is over, and not by itself."""
+        order = event.slot.order
+        dying = order is not None and order.verdict is None and was_told_to_go(event.status)
+        return dying and self._patience > 0 and not self._holdings.draining
+
+    def _end(self, event: SlotEnded, now: float) -> None:
+        self._settler.slot_ended(event, now)
+        self._sweeper.ended(event.slot, now)
+        self._templates.release(event.slot)
 
     def _idle_slot(self, template: TemplateHandle, isolation: Isolation) -> SlotHandle | None:
         return max(

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from signal import Signals
 from typing import Any
 
+from batchpilot_agent.signals import TOLD_TO_GO
+
 from .line import Line
 from .work import Order
 
@@ -131,6 +133,11 @@ class TemplateFailed:
 
 
 Heard = SlotSaid | SlotEnded | TemplateFailed
+
+
+def was_told_to_go(status: int | None) -> bool:
+    """Tell whether a process died by a signal by which batch systems end jobs."""
+    return status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) in TOLD_TO_GO
 
 
 def status_text(status: int | None) -> str:

@@ -49,8 +49,10 @@ class Holdings:
             slots=settings.slots,
             cores=settings.cores,
             memory=settings.memory or math.inf,
-            gpus=settings.gpus,
+            gpus=len(settings.devices),
         )
+        self._free = list(settings.devices)
+        self._device_variables = settings.device_variables if settings.devices else ()
         self.waiting: deque[Work] = deque()
         self.works: dict[int, Work] = {}
         self.busy: dict[int, SlotHandle] = {}
@@ -80,7 +82,10 @@ class Holdings:
         self.waiting.append(work)
 
     def give(self, slot: SlotHandle, order: Order) -> None:
-        """Note that a slot works on an order."""
+        """Note that a slot works on an order, and choose the devices that are its jobs' alone."""
+        wanted = order.work.chunk.resources.gpus
+        order.devices, self._free = tuple(self._free[:wanted]), self._free[wanted:]
+        order.variables = dict.fromkeys(self._device_variables, ",".join(order.devices))
         slot.order = order
         slot.used += 1
         order.work.out = True
@@ -93,6 +98,7 @@ class Holdings:
         self.busy.pop(slot.serial, None)
         if order is not None:
             order.work.out = False
+            self._free.extend(order.devices)
             self.changes += 1
         return order
 
@@ -111,6 +117,10 @@ class Pace:
             each = seconds / jobs
             known = self._seconds.get(class_id, each)
             self._seconds[class_id] = known + self._WEIGHT * (each - known)
+
+    def each(self, class_id: str) -> float:
+        """Return the seconds that a job of a class takes, 0 where nothing is known."""
+        return self._seconds.get(class_id, 0.0)
 
     def remaining(self, order: Order) -> float:
         """Return the seconds that an order may take yet, infinite where nothing is known."""

@@ -25,12 +25,14 @@ def agent_info(settings: Settings) -> AgentInfo:
         slots=settings.slots,
         cores=settings.cores,
         memory=settings.memory,
-        gpus=settings.gpus,
+        gpus=len(settings.devices),
         deadline=settings.deadline,
         started=settings.started,
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         cloudpickle=_cloudpickle_version(),
         allocation=settings.allocation,
+        scheduler_id=settings.scheduler_id,
+        registry=str(settings.paths.root),
     )
 
 

@@ -7,12 +7,14 @@ the agent registers and says hello with the chunks it holds.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from batchpilot_broker.errors import BrokerError, StorageError
 from batchpilot_broker.nouns import AgentInfo
 
 from .holdings import Holdings
+from .jitter import drawn, spread
 from .poller import Poller
 from .ports import BrokerPort, Opener
 
@@ -30,21 +32,35 @@ class Link:
         holdings: What it holds.
         poller: Wakes the pilot when something is heard.
         opener: Opens the broker.
+        begin: When it is opened first.
+        draw: Draws numbers in [0, 1) by which pauses differ from those of other agents.
+        trusted: Whether nobody has to confirm that the agent sees the coordinator's registry.
 
     Attributes:
         broker: The broker, None while there is none.
         generation: Generation that the agent has said hello to.
+        trusted: Whether the agent may claim; else it waits for the coordinator's welcome.
     """
 
-    def __init__(
-        self, *, info: AgentInfo, holdings: Holdings, poller: Poller, opener: Opener
+    def __init__(  # noqa: PLR0913 - what it works with, and what tests hand in
+        self,
+        *,
+        info: AgentInfo,
+        holdings: Holdings,
+        poller: Poller,
+        opener: Opener,
+        begin: float = 0.0,
+        draw: Callable[[], float] = drawn,
+        trusted: bool = True,
     ) -> None:
         self._info = info
         self._holdings = holdings
         self._poller = poller
         self._opener = opener
         self._pause = SHORTEST
-        self._retry = 0.0
+        self._retry = begin
+        self._draw = draw
+        self.trusted = trusted
         self._fd: int | None = None
         self._bells: tuple[str, ...] | None = None
         self.broker: BrokerPort | None = None
@@ -71,7 +87,7 @@ class Link:
         if self.broker is not None:
             self.broker.close()
         self.broker = None
-        self._retry = now + self._pause
+        self._retry = now + spread(self._pause, self._draw())
         self._pause = min(2 * self._pause, LONGEST)
 
     def announce(self, generation: int) -> None:

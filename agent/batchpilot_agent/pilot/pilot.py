@@ -26,6 +26,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from batchpilot_agent.settings import Exit, Settings
+from batchpilot_agent.signals import TOLD_TO_GO
 from batchpilot_broker.agentside import AgentBroker
 from batchpilot_broker.errors import BatchpilotError, BrokerError
 from batchpilot_broker.host import on_network
@@ -36,6 +37,7 @@ from .claimer import Claimer
 from .dispatcher import Dispatcher
 from .holdings import Holdings, Pace
 from .identity import agent_info
+from .jitter import drawn, head_start
 from .leaver import Leaver
 from .ledger import Ledger
 from .link import Link
@@ -59,10 +61,12 @@ LINK_WAIT = 0.2
 AGAIN = 1.0
 """Seconds between two signals that count as two: Ctrl-C comes directly and by the keeper."""
 
+ALLOCATION_PATIENCE = 1.0
+"""Seconds in which a batch system's signal to all processes of a job has reached each of them."""
+
 SCARCE = frozenset((errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM))
 """What the kernel says where a limit of files, processes or memory is reached."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
@@ -82,9 +86,10 @@ class Pilot:
         clock: Time for durations.
         wall: Unix time.
         popen: Starts a template.
+        draw: Draws numbers in [0, 1) that no other agent draws.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what tests hand in
         self,
         settings: Settings,
         opener: Opener,
@@ -92,6 +97,7 @@ class Pilot:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
+        draw: Callable[[], float] = drawn,
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -103,7 +109,7 @@ class Pilot:
         self.ledger = Ledger(settings, wall)
         self.pace = Pace()
         self._wire_work(popen)
-        self._wire_talk(opener)
+        self._wire_talk(opener, draw)
         self._duties: tuple[Duty, ...] = (
             self.link,
             self.dispatcher,
@@ -150,15 +156,24 @@ class Pilot:
             ledger=ledger,
             settler=self.settler,
             sweeper=self.sweeper,
+            patience=ALLOCATION_PATIENCE if settings.allocation else 0.0,
         )
         self.watch = Watch(holdings, board, self.stopper, self._wall)
 
-    def _wire_talk(self, opener: Opener) -> None:
+    def _wire_talk(self, opener: Opener, draw: Callable[[], float]) -> None:
         """Put together what speaks to the broker."""
         settings, holdings = self.settings, self.holdings
         segment = settings.paths.results(settings.agent)
         info = agent_info(settings)
-        self.link = Link(info=info, holdings=holdings, poller=self.poller, opener=opener)
+        self.link = Link(
+            info=info,
+            holdings=holdings,
+            poller=self.poller,
+            opener=opener,
+            begin=self._clock() + head_start(settings.crowd, draw()),
+            draw=draw,
+            trusted=not settings.remote,
+        )
         self.claimer = Claimer(
             settings=settings,
             holdings=holdings,
@@ -258,12 +273,16 @@ class Pilot:
             case {"kind": "refused"}:
                 _log.error("refused by the coordinator: %s", message.get("why"))
                 self.leaver.leave("refused", now, code=Exit.REFUSED)
-            case {"kind": "announce"}:
-                self.link.announce(self.link.generation)
-            case {"kind": "wake"}:
-                pass
+            case {"kind": "announce" | "welcome" | "wake" as kind}:
+                self._obey_about_link(kind)
             case _:
                 _log.warning("unknown message of kind %r", message.get("kind"))
+
+    def _obey_about_link(self, kind: str) -> None:
+        if kind == "announce":
+            self.link.announce(self.link.generation)
+        elif kind == "welcome":
+            self.link.trusted = True
 
     def _catch_signals(self) -> None:
         ours, theirs = socket.socketpair()
@@ -272,7 +291,7 @@ class Pilot:
         self._wakeup = (ours, theirs)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         self.poller.watch(ours.fileno(), partial(_swallow, ours))
-        for number in SIGNALS:
+        for number in TOLD_TO_GO:
             signal.signal(number, lambda caught, _frame: self._signals.append(caught))
 
     def _obey_signals(self, now: float) -> None:

@@ -19,7 +19,7 @@ import msgpack
 from batchpilot_broker.nouns import Outcome, Reason
 
 from .board import Board
-from .handles import Failure, SlotEnded, SlotHandle, TemplateFailed, status_text
+from .handles import Failure, SlotEnded, SlotHandle, TemplateFailed, status_text, was_told_to_go
 from .holdings import Holdings, Pace
 from .ledger import Ledger, Loss
 from .spools import Spools
@@ -134,7 +134,9 @@ class Settler:
         work.seconds += now - order.sent
         work.ran += position - 1
         work.next = order.first + position
-        if verdict is None:
+        if verdict is None and self._holdings.draining and was_told_to_go(event.status):
+            verdict = Verdict(position=position, text="drain", hand_back=True)
+        elif verdict is None:
             verdict = _lost(position, event.status)
         elif (
             verdict.position != position

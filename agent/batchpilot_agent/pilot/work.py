@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,6 +133,8 @@ class Order:
         peak: Most memory seen of the running job, in bytes.
         mirror: Position of the last part of its log copied while it runs.
         told: (position, mirror) last reported as running.
+        devices: Names of the devices its jobs may use.
+        variables: What its jobs are to find in their environment.
     """
 
     serial: int
@@ -147,6 +149,8 @@ class Order:
     peak: int = 0
     mirror: int = NO_PART
     told: tuple[int, ...] = ()
+    devices: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def running(self) -> int:
@@ -168,6 +172,7 @@ class Order:
             str(chunk.isolation),
             chunk.seed,
             dict(chunk.shown),
+            dict(self.variables),
         ]
 
 

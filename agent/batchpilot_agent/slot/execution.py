@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgpack
@@ -95,6 +96,11 @@ class Execution:
             return HANDED_BACK
         self._restore()
         return running or self._left_behind(ended - begun)
+
+    def assume(self, variables: Mapping[str, str]) -> None:
+        """Let the jobs to come find some variables in their environment."""
+        if variables:
+            self._snapshot.assume(variables)
 
     def settle(self) -> str:
         """Ask the dear questions at the end of an order; return why this process must go, or ""."""

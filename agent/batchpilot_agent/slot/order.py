@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchpilot_broker.nouns import Isolation
@@ -24,6 +24,7 @@ class Order:
         seed: The registry's seed.
         shown: Resources as the user gave them.
         measure: Whether peak memory is recorded.
+        variables: What its jobs find in their environment, such as the devices that are theirs.
     """
 
     serial: int
@@ -36,11 +37,12 @@ class Order:
     seed: int
     shown: Mapping[str, Any]
     measure: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_message(cls, message: list[Any]) -> Order:
         """Return the order in a pilot's "run" message."""
-        _, serial, chunk, attempt, ranges, offsets, pars, isolation, seed, shown = message
+        _, serial, chunk, attempt, ranges, offsets, pars, isolation, seed, shown, extra = message
         return cls(
             serial=serial,
             chunk=chunk,
@@ -52,4 +54,5 @@ class Order:
             seed=seed,
             shown=shown,
             measure=bool(shown.get("measure_memory")),
+            variables=extra,
         )

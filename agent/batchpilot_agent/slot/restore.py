@@ -24,7 +24,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import is_
 
 from batchpilot_agent.segments import high_fd
@@ -64,14 +64,16 @@ _COMMON = tuple(
 _LIMITS = tuple(sorted({v for n, v in vars(resource).items() if n.startswith("RLIMIT_")}))
 _GLANCES, _BETWEEN_GLANCES = 20, 0.001
 _PAGE = resource.getpagesize()
+_KILOBYTE = 1024
 
 # The functions below the wrappers of `signal` do not turn numbers into enums: 20 times cheaper.
 _getsignal = _signal.getsignal
-_alarm = _signal.alarm
+_alarm, _sigmask = _signal.alarm, _signal.pthread_sigmask
+_rusage, _SELF = resource.getrusage, resource.RUSAGE_SELF
 _getcwd, _umask, _waitpid, _NOHANG = os.getcwd, os.umask, os.waitpid, os.WNOHANG
 _dup, _close, _recursion = os.dup, os.close, sys.getrecursionlimit
 _builtins = vars(builtins)
-_len, _list, _map, _all = len, list, map, all  # as they are before a job has changed them
+_len, _list, _map, _all, _tuple = len, list, map, all, tuple  # before a job changes them
 _threads: Callable[[], int] = _thread._count  # noqa: SLF001 - counts raw threads too
 _show_warnings_again: Callable[[], None] = getattr(warnings, "_filters_mutated", lambda: None)
 
@@ -98,6 +100,12 @@ class Snapshot:
         self._recursion = _recursion()
         self._lowest = _lowest_free(self._cwd_fd)
         self._builtin_names, self._builtin_values = tuple(_builtins), tuple(_builtins.values())
+        self._builtin_count = len(_builtins)
+
+    def assume(self, variables: Mapping[str, str]) -> None:
+        """Set variables that are from now on what the environment is given back to."""
+        os.environ.update(variables)
+        self._variables = dict(_data(os.environ))
 
     def quiet(self) -> None:
         """Disarm the job's alarm and give back signal handlers: nothing interrupts what follows."""
@@ -152,7 +160,7 @@ class Snapshot:
             self._restore_signals()
         if _limits() != self._limits:
             return "limits"
-        if self._resident() > self._memory + MEMORY_GROWTH:
+        if self._has_grown():
             return "memory"
         return ""
 
@@ -171,6 +179,8 @@ class Snapshot:
 
         New names are none of ours: a library that the job was the first to import may need them.
         """
+        if _tuple(_builtins.values())[: self._builtin_count] == self._builtin_values:
+            return False  # the usual case, told by 150 pointers that are the same
         if _all(_map(is_, _map(_builtins.get, self._builtin_names), self._builtin_values)):
             return False
         _builtins.update(zip(self._builtin_names, self._builtin_values, strict=True))
@@ -192,6 +202,12 @@ class Snapshot:
         warnings.filters = self._filters
         self._filters[:] = self._filter_items  # type: ignore[index]  # a list, whatever the stub says
         _show_warnings_again()
+
+    def _has_grown(self) -> bool:
+        """Tell whether much memory is left; the peak, which is cheap to ask for, mostly says no."""
+        most = self._memory + MEMORY_GROWTH
+        peak = _rusage(_SELF).ru_maxrss * _KILOBYTE
+        return peak > most and self._resident() > most
 
     def _resident(self) -> int:
         return int(os.pread(self._statm, 64, 0).split()[1]) * _PAGE
@@ -230,5 +246,5 @@ def _limits() -> tuple[object, ...]:
         *map(resource.getrlimit, _LIMITS),
         os.sched_getaffinity(0),
         os.getpriority(os.PRIO_PROCESS, 0),
-        signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        _sigmask(signal.SIG_BLOCK, ()),
     )

@@ -27,6 +27,7 @@ from batchpilot_agent.channel import Channel
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_agent.prctl import adopt_orphans
 from batchpilot_agent.segments import SegmentWriter, high_fd
+from batchpilot_agent.signals import TOLD_TO_GO
 from batchpilot_agent.words import Words
 from batchpilot_broker.nouns import Isolation
 from batchpilot_broker.paths import RegistryPaths
@@ -91,6 +92,7 @@ class Slot:
         """Run the jobs of an order; return how many were run, and why it ended."""
         announce, run, now = self._words.announce, self._execution.run, time.time
         serial, alone = order.serial, order.isolation == Isolation.PROCESS
+        self._execution.assume(order.variables)
         for index, job in enumerate(order.ids):
             begun = now()
             if index >= announce(serial, index, begun, job):
@@ -131,6 +133,6 @@ def _become_ordinary() -> None:
     os.setsid()
     adopt_orphans()
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+    for number in (*TOLD_TO_GO, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -40,6 +40,7 @@ from batchpilot_agent.errors import EpochError
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_agent.prctl import die_with_parent
 from batchpilot_agent.segments import high_fd
+from batchpilot_agent.signals import TOLD_TO_GO
 from batchpilot_broker.paths import RegistryPaths
 
 from .epoch import Loaded, failure_of, load_epoch
@@ -145,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     """Load the epoch and serve; return 1 when it cannot be loaded."""
     args = _parser().parse_args(argv)
     die_with_parent(os.getppid(), signal.SIGKILL)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in TOLD_TO_GO:
         signal.signal(number, signal.SIG_IGN)  # the pilot decides when it is time to go
     control = socket.socket(fileno=args.control)
     control.set_inheritable(False)

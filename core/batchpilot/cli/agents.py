@@ -17,7 +17,22 @@ from .screen import duration
 from .words import json_option, paths_of, registry_argument
 
 
-FIELDS = ("id", "pool", "host", "pid", "state", "slots", "busy", "started")
+FIELDS = (
+    "id",
+    "pool",
+    "host",
+    "pid",
+    "state",
+    "slots",
+    "busy",
+    "started",
+    "scheduler_id",
+    "deadline",
+    "running",
+)
+HEADERS = ("id", "pool", "host", "pid", "job", "state", "slots", "busy", "runs", "age", "left")
+NUMBERS = ("pid", "slots", "busy", "age", "left")
+SHOWN_JOBS = 3
 
 
 @click.group(cls=Family)
@@ -29,9 +44,19 @@ def agents() -> None:
 @registry_argument
 @click.option("--pool", help="Pool of the agents, by default the registry's first.")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=1, show_default=True)
-def start(directory: str, pool: str | None, number: int) -> None:
-    """Start agents now, before there is work for them, and print their ids."""
-    for agent in control.start_agents(paths_of(directory), pool, number):
+@click.option("--dry-run", is_flag=True, help="Print the job script instead; start nothing.")
+def start(directory: str, pool: str | None, number: int, *, dry_run: bool) -> None:
+    """Start agents now, before there is work for them, and print their ids.
+
+    Of agents at a batch system the ids are those that it gave them.
+    """
+    from batchpilot import starting  # noqa: PLC0415 - loads pools, which the others need not
+
+    paths = paths_of(directory)
+    if dry_run:
+        click.echo("".join(starting.dry_run(paths, pool, number)), nl=False)
+        return
+    for agent in starting.start_agents(paths, pool, number):
         click.echo(agent)
 
 
@@ -41,14 +66,15 @@ def start(directory: str, pool: str | None, number: int) -> None:
 def list_(directory: str, as_json: bool) -> None:
     """List the agents that are there, and how others failed to start in the last minutes."""
     paths = paths_of(directory)
-    there, failures = control.agents(paths), read_failures(paths)
+    there, awaited = control.agents(paths), control.awaited_agents(paths)
+    failures = read_failures(paths)
     if as_json:
         shown = [{name: agent[name] for name in FIELDS} for agent in there]
-        print_document(agents=shown, failures=[asdict(failure) for failure in failures])
+        failed = [asdict(failure) for failure in failures]
+        print_document(agents=shown, awaited=awaited, failures=failed)
         return
-    if there:
-        headers = ("id", "pool", "host", "pid", "state", "slots", "busy", "age")
-        print_table(headers, map(_row, there), right=("pid", "slots", "busy", "age"))
+    if there or awaited:
+        print_table(HEADERS, [*map(_row, there), *map(_awaited, awaited)], right=NUMBERS)
     else:
         click.echo("No agent is there; agents come with work: batchpilot submit", err=True)
     for failure in failures:
@@ -56,7 +82,17 @@ def list_(directory: str, as_json: bool) -> None:
 
 
 def _row(agent: dict[str, Any]) -> list[object]:
-    return [*(agent[name] for name in FIELDS[:-1]), duration(time.time() - agent["started"])]
+    now, deadline, jobs = time.time(), agent["deadline"], agent["running"]
+    runs = ",".join(map(str, jobs[:SHOWN_JOBS])) + (",..." if len(jobs) > SHOWN_JOBS else "")
+    left = duration(max(0.0, deadline - now)) if deadline else ""
+    who = [agent[name] for name in ("id", "pool", "host", "pid", "scheduler_id", "state")]
+    return [*who, agent["slots"], agent["busy"], runs, duration(now - agent["started"]), left]
+
+
+def _awaited(agent: dict[str, Any]) -> list[object]:
+    state = f"{agent['state']} {agent['reason']}".strip()
+    age = duration(time.time() - agent["submitted"])
+    return ["", agent["pool"], "", "", agent["scheduler_id"], state, "", "", "", age, ""]
 
 
 @agents.command()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgpack
 import numpy as np
 
-from batchpilot.pools import Interactive, Local, Pool
+from batchpilot.pools import AgentPool, BatchPool, Local, Pool
 from batchpilot.store.changing import ROW_DTYPE, Applied, apply_rows
 from batchpilot.store.database import Database, Transaction
 from batchpilot.store.pages import Ids, ranges_of
@@ -16,7 +16,7 @@ from batchpilot.store.replay import segment_of
 from batchpilot_agent.segments import SegmentWriter
 from batchpilot_broker.coordside import CoordinatorBroker, Survey
 from batchpilot_broker.frames import HEADER, NO_PART, ROW, Kind, pack_frame, pack_row
-from batchpilot_broker.nouns import Outcome, Reason
+from batchpilot_broker.nouns import Outcome, Reason, ResourceClass
 from batchpilot_broker.paths import RegistryPaths
 
 from .happenings import Bus, JobsEnded
@@ -78,14 +78,34 @@ class Desk:
             or sum(
                 pool.slots * max(1, pool.min_agents)
                 for pool in self.pools
-                if isinstance(pool, Local)
+                if isinstance(pool, AgentPool)
             )
             or 1
         )
 
     def local_pools(self) -> list[Local]:
-        """Return the pools whose agents this coordinator starts."""
-        return [pool for pool in self.pools if not isinstance(pool, Interactive)]
+        """Return the pools whose agents this coordinator starts itself."""
+        return [pool for pool in self.pools if isinstance(pool, Local)]
+
+    def batch_pools(self) -> list[BatchPool]:
+        """Return the pools whose agents a batch system starts."""
+        return [pool for pool in self.pools if isinstance(pool, BatchPool)]
+
+    def waiting(self) -> list[tuple[ResourceClass, int]]:
+        """Return the unfinished jobs of each class that has some."""
+        with self.db.read() as tx:
+            counts = dict(tx.all("unfinished_by_class"))
+            classes = dict(tx.all("all_classes")) if counts else {}
+        return [
+            (ResourceClass.from_wire(msgpack.unpackb(classes[name])), n)
+            for name, n in counts.items()
+            if n
+        ]
+
+    def held(self) -> bool:
+        """Tell whether the user has stopped the agents."""
+        with self.db.read() as tx:
+            return bool(tx.meta("agents_stopped", 0))
 
     def cancel_at_agents(self, ids: Ids, floor: int, agents: set[str]) -> None:
         """Tell agents to end jobs whose attempt is at most floor."""

@@ -106,6 +106,11 @@ class Judge:
             self.end(agent, why, now)
         self._suspect(moment, now)
 
+    def quiet(self) -> set[str]:
+        """Return the agents that live as far as is known, but have been silent for a while."""
+        now = self._monotonic()
+        return {a for a, pulse in self._pulses.items() if now - pulse.moved > SUSPECT_AFTER}
+
     def end(self, agent: str, why: str, now: float) -> None:
         """Give away all that an agent holds and forget it."""
         pulse = self._pulses.pop(agent, None)

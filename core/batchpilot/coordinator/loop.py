@@ -18,6 +18,7 @@ from batchpilot_broker.events import Event
 from batchpilot_broker.nouns import Report
 from batchpilot_broker.paths import RegistryPaths
 
+from .allocator import Allocator
 from .answerer import Answerer
 from .applier import Applier
 from .auditor import Auditor
@@ -33,6 +34,7 @@ from .metrics import Metrics
 from .releaser import Releaser
 from .scaler import Scaler
 from .sizing import Sizer
+from .welcomer import Welcomer
 
 
 LINGER = 600.0
@@ -107,7 +109,9 @@ class Coordinator:
         self.applier = Applier(self._desk, sizer)
         self.releaser = Releaser(self._desk)
         self.judge = Judge(self._desk, self.applier)
+        self.welcomer = Welcomer(self._desk)
         self.scaler = Scaler(self._desk)
+        self.allocator = Allocator(self._desk, self.judge)
         self.auditor = Auditor(self._desk, self.applier)
         self.copier = Copier(self._desk)
         self.answerer = Answerer(self._desk, self.copier)
@@ -166,7 +170,9 @@ class Coordinator:
         self._next_survey = now + (SURVEY_EVERY if busy else CALM_EVERY)
         self._read_pools()
         self.judge.tick(now)
+        self.welcomer.tick()
         self.scaler.tick(now)
+        self.allocator.tick(now)
 
     def _patience(self) -> int:
         """Return the milliseconds to wait for events."""
@@ -188,6 +194,7 @@ class Coordinator:
     def _hear_agent(self, event: dict[str, Any], now: float) -> None:
         if event["kind"] == "hello":
             self.auditor.hello(event["agent"], event["held"])
+            self.welcomer.hello(event["agent"])
             self._next_survey = 0.0
         elif event["kind"] == "bye":
             self.applier.read_tails([f"{event['agent']}.results"])

@@ -12,15 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import msgpack
-
-from batchpilot.errors import NoSuchPool
 from batchpilot.pools import Local
-from batchpilot.resources import check_servable
+from batchpilot.resources import fits
 from batchpilot.store.launches import LaunchFailure, forget_failure, note_failure
 from batchpilot_agent.launch import launch_local
 from batchpilot_agent.settings import Exit
-from batchpilot_broker.nouns import ResourceClass
 
 from .desk import Desk
 from .happenings import LaunchFailed
@@ -71,31 +67,16 @@ class Scaler:
     def tick(self, now: float) -> None:
         """Start what is wanting; look after what was started."""
         self._reap(now)
-        waiting = self._waiting()
-        held = self._held()
+        waiting = self.desk.waiting()
+        held = self.desk.held()
         for pool in self.desk.local_pools():
-            jobs = sum(n for needed, n in waiting if _fits(needed, pool))
+            jobs = sum(n for needed, n in waiting if fits(needed, pool))
             supply = self._supply(pool.name)
             self.wanted[pool.name] = 0 if held else wanted_agents(pool, jobs)
             pause = self._trouble.get(pool.name, _Trouble()).until
             if now >= pause:
                 for _ in range(self.wanted[pool.name] - supply):
                     self._start(pool)
-
-    def _waiting(self) -> list[tuple[ResourceClass, int]]:
-        """Return the unfinished jobs of each class that has some."""
-        with self.desk.db.read() as tx:
-            counts = dict(tx.all("unfinished_by_class"))
-            classes = dict(tx.all("all_classes")) if counts else {}
-        return [
-            (ResourceClass.from_wire(msgpack.unpackb(classes[name])), n)
-            for name, n in counts.items()
-            if n
-        ]
-
-    def _held(self) -> bool:
-        with self.desk.db.read() as tx:
-            return bool(tx.meta("agents_stopped", 0))
 
     def _supply(self, pool: str) -> int:
         """Return the agents there are or will be; work of a suspect one needs another."""
@@ -169,11 +150,3 @@ def wanted_agents(pool: Local, jobs: int) -> int:
     if jobs <= 0:
         return 0
     return min(pool.max_agents, max(pool.min_agents, -(-jobs // pool.slots)))
-
-
-def _fits(needed: ResourceClass, pool: Local) -> bool:
-    try:
-        check_servable(needed, [pool])
-    except NoSuchPool:
-        return False
-    return True

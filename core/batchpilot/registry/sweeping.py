@@ -15,6 +15,7 @@ import numpy as np
 from batchpilot import control
 from batchpilot.errors import RegistryError, SubmissionError
 from batchpilot.store.adoption import make_another
+from batchpilot.store.allocations import pilots_alive
 from batchpilot.store.database import Transaction
 from batchpilot.store.experiments import KIND
 from batchpilot.store.locks import locked
@@ -28,7 +29,7 @@ from .submitting import Submitting
 _WITHOUT_NAMES = ("page", "experiment", "outcome", "span", "held_span", "gate", "again", "chunk")
 _CLEARED = (
     *("page", "pars", "class", "submission", "span", "chunk", "again", "segment", "outcome"),
-    *("held_span", "gate", "running", "agent", "cancel", "tag", "name"),
+    *("held_span", "gate", "running", "agent", "element", "allocation", "cancel", "tag", "name"),
     *("definition", "experiment"),
 )
 _DEFINITION = ("definition", "big_pars")
@@ -60,6 +61,7 @@ class Sweeping(Submitting):
                 states = read_column(tx.db, "state")
                 named = set(self._named(tx))
                 ended, live = _agents(tx, "ended_agents"), _agents(tx, "live_agents")
+                live |= {f"element {p.allocation}": p.allocation for p in pilots_alive(tx)}
             self._drop_objects(named)
         remove(self.paths.cache)
         self._drop_external(np.flatnonzero(states <= State.DEFINED) + 1, beyond=len(states))
@@ -187,7 +189,7 @@ def _forget_unused(tx: Transaction) -> None:
 def _agents(tx: Transaction, statement: str) -> dict[str, str]:
     """Return agents, each with its allocation."""
     infos = {agent: msgpack.unpackb(info) if info else {} for agent, info in tx.all(statement)}
-    return {agent: info.get("allocation", "") for agent, info in infos.items()}
+    return {agent: info.get("allocation", "").partition(".")[0] for agent, info in infos.items()}
 
 
 def _names_in(tx: Transaction, table: str) -> Iterator[str]:

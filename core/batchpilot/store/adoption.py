@@ -98,6 +98,8 @@ def _take_back(database: Database) -> int:
             tx.execute(f"forget_{name}")
         tx.execute("forget_cancels")
         tx.execute("forget_agents")
+        tx.execute("forget_elements")
+        tx.execute("forget_allocations")
         tx.set_meta("pools", None)
         tx.set_meta("launch_failures", None)
         tx.set_meta("owner_pid", 0)

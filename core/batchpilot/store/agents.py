@@ -6,7 +6,10 @@ last event. Only `starting` and `draining` are the agent's own word.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+
+import msgpack
 
 from batchpilot_broker.nouns import AgentState
 
@@ -26,6 +29,9 @@ class ShownAgent:
         slots: Most jobs at once.
         busy: Slots at work.
         started: Unix time of its start.
+        scheduler_id: What its batch system calls it, "" where it has none.
+        deadline: Unix time at which its walltime ends, 0 for never.
+        running: Jobs known to run there, sorted; short ones are never seen.
     """
 
     id: str
@@ -36,6 +42,9 @@ class ShownAgent:
     slots: int
     busy: int
     started: float
+    scheduler_id: str = ""
+    deadline: float = 0.0
+    running: tuple[int, ...] = ()
 
 
 def live_agents(tx: Transaction) -> list[ShownAgent]:
@@ -44,7 +53,17 @@ def live_agents(tx: Transaction) -> list[ShownAgent]:
 
 
 def _shown(  # noqa: PLR0913, PLR0917 - the columns of the statement
-    id_: str, pool: str, host: str, pid: int, said: str, slots: int, chunks: int, started: float
+    id_: str,
+    pool: str,
+    host: str,
+    pid: int,
+    said: str,
+    slots: int,
+    chunks: int,
+    started: float,
+    scheduler_id: str | None,
+    running: str,
+    info: bytes,
 ) -> ShownAgent:
     return ShownAgent(
         id=id_,
@@ -55,6 +74,9 @@ def _shown(  # noqa: PLR0913, PLR0917 - the columns of the statement
         slots=slots,
         busy=min(chunks, slots),
         started=started,
+        scheduler_id=scheduler_id or "",
+        deadline=float(msgpack.unpackb(info).get("deadline", 0.0)),
+        running=tuple(sorted(json.loads(running))),
     )
 
 

@@ -29,13 +29,15 @@ class LaunchFailure:
         pool: Name of the pool.
         time: Unix time of the last failure.
         failures: How many there were in a row.
-        words: Last lines that the last of them wrote.
+        words: Last lines that the last of them wrote, or what the batch system said.
+        paused: Whether the pool starts no more until `agents resume`.
     """
 
     pool: str
     time: float
     failures: int
     words: str
+    paused: bool = False
 
     @property
     def last_word(self) -> str:
@@ -45,9 +47,21 @@ class LaunchFailure:
 
 
 def launch_failures(tx: Transaction, now: float | None = None) -> list[LaunchFailure]:
-    """Return the failures of the last minutes, by pool."""
+    """Return the failures of the last minutes, and those for which a pool is paused, by pool."""
     oldest = (time.time() if now is None else now) - RECENT
-    return [failure for failure in _noted(tx).values() if failure.time >= oldest]
+    return [f for f in _noted(tx).values() if f.paused or f.time >= oldest]
+
+
+def paused_pools(tx: Transaction) -> set[str]:
+    """Return the pools that start no agents until they are resumed."""
+    return {failure.pool for failure in _noted(tx).values() if failure.paused}
+
+
+def resume_pools(tx: Transaction) -> None:
+    """Let paused pools start agents again."""
+    noted = _noted(tx)
+    if any(failure.paused for failure in noted.values()):
+        _keep(tx, {pool: failure for pool, failure in noted.items() if not failure.paused})
 
 
 def read_failures(paths: RegistryPaths) -> list[LaunchFailure]:
@@ -64,7 +78,10 @@ def failing(failure: LaunchFailure, now: float) -> str:
     """Return that agents fail to start, and the last words of the last one."""
     times = "" if failure.failures == 1 else f" {failure.failures} times in a row"
     when = f", {'last ' if failure.failures > 1 else ''}{duration(now - failure.time)} ago"
-    return f"agents of pool {failure.pool} failed to start{times}{when}: {failure.last_word}"
+    paused = "; the pool is paused until `batchpilot agents resume`" if failure.paused else ""
+    return (
+        f"agents of pool {failure.pool} failed to start{times}{when}: {failure.last_word}{paused}"
+    )
 
 
 def note_failure(tx: Transaction, failure: LaunchFailure) -> None:

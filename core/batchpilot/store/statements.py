@@ -1,8 +1,9 @@
 """SQL by name: `sql("read_page")` returns the statement below `-- name: read_page`.
 
 The statements stand in `sql/queries.sql` (what changes the registry, and what that needs),
-`sql/reading.sql` (what only queries need), `sql/sweeping.sql` (what only a sweep needs) and
-`sql/experiments.sql` and `sql/elsewhere.sql` (what sessions on other hosts need).
+`sql/reading.sql` (what only queries need), `sql/sweeping.sql` (what only a sweep needs),
+`sql/experiments.sql`, `sql/elsewhere.sql` (what sessions on other hosts need) and
+`sql/allocations.sql` (agents at batch systems).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from importlib.resources import files
 @cache
 def _statements() -> dict[str, str]:
     folder = files(__package__) / "sql"
-    names = ("queries", "reading", "sweeping", "experiments", "elsewhere")
+    names = ("queries", "reading", "sweeping", "experiments", "elsewhere", "allocations")
     text = "\n".join((folder / f"{name}.sql").read_text() for name in names)
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}

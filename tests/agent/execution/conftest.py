@@ -133,6 +133,7 @@ class SlotProcess:
         attempt: int = 1,
         chunk: int = 7,
         shown: dict[str, Any] | None = None,
+        variables: dict[str, str] | None = None,
     ) -> None:
         """Send an order without waiting for its end."""
         self.orders += 1
@@ -153,6 +154,7 @@ class SlotProcess:
                 isolation,
                 seed,
                 shown or {},
+                variables or {},
             ]
         )
 

@@ -119,6 +119,7 @@ class Stage:
             clock=self.clock,
             wall=self.wall,
             popen=self._popen,
+            draw=lambda: 0.5,
         )
         self.memory = mmap.mmap(self.pilot.board.fd, 0)
 

@@ -16,7 +16,7 @@ def test_a_chunk_goes_to_a_slot_whole_and_as_it_came(stage: Stage) -> None:
     kind, _, *rest = slot.order
 
     assert kind == "run"
-    assert rest == [1, 1, [[100, 102]], chunk.offsets, chunk.pars, "slot", 1, {}]
+    assert rest == [1, 1, [[100, 102]], chunk.offsets, chunk.pars, "slot", 1, {}, {}]
 
 
 def test_orders_are_given_before_the_template_is_ready(stage: Stage) -> None:

@@ -14,7 +14,7 @@ from tests.conftest import Until
 from tests.end_to_end.conftest import MakeStudy, numbers, processes_of
 
 import batchpilot as bp
-from batchpilot import control
+from batchpilot import control, starting
 
 
 JOBS = 40
@@ -59,7 +59,7 @@ def with_agent(make_study: MakeStudy, until: Until) -> tuple[bp.Registry, str, l
     """Return a registry, its one idle agent, and the agent's processes."""
     registry = make_study()
     registry.batch_map(lambda i: i * i, i=range(JOBS))
-    (agent,) = control.start_agents(registry.paths)
+    (agent,) = starting.start_agents(registry.paths)
     until(lambda: bool(control.agents(registry.paths)))
     found = [p.pid for p in processes_of(registry.paths) if "batchpilot_agent" in p.cmdline()]
     assert len(found) == 2

@@ -34,7 +34,9 @@ DELETE FROM name WHERE job = ?
 
 -- name: agents_at_work
 SELECT id, pool, host, pid, state, slots,
-  (SELECT COUNT(*) FROM chunk WHERE chunk.agent = agent.id AND chunk.started IS NOT NULL), started
+  (SELECT COUNT(*) FROM chunk WHERE chunk.agent = agent.id AND chunk.started IS NOT NULL), started,
+  (SELECT element.id FROM element WHERE element.state = 'running' AND element.agent = agent.id),
+  (SELECT json_group_array(job) FROM running WHERE running.agent = agent.id), info
 FROM agent WHERE ended IS NULL ORDER BY started, id
 
 -- name: again_of_class

@@ -195,9 +195,31 @@ CREATE TABLE experiment (
     definition BLOB NOT NULL,    -- u4
     repl       BLOB NOT NULL     -- u4, from 1
 );
+
 -- Requests of sessions on other hosts that were carried out of late, each with its answer.
 CREATE TABLE request (
     id     TEXT PRIMARY KEY,
     done   REAL NOT NULL,
     answer BLOB NOT NULL
 ) WITHOUT ROWID;
+
+-- Submissions of agents to batch systems, and each agent asked for there.
+CREATE TABLE allocation (
+    id        TEXT PRIMARY KEY,
+    pool      TEXT NOT NULL,
+    kind      TEXT NOT NULL,     -- class of the pool
+    variables TEXT NOT NULL,     -- JSON, sorted: what its job script was rendered with
+    submitted REAL NOT NULL,
+    ids       TEXT NOT NULL      -- JSON: what the batch system calls its arrays, [] while not known
+) WITHOUT ROWID;
+
+CREATE TABLE element (
+    allocation TEXT NOT NULL REFERENCES allocation (id),
+    number     INTEGER NOT NULL,
+    id         TEXT NOT NULL,    -- what the batch system calls it, '' while not known
+    state      TEXT NOT NULL,    -- submitting, queued, running, ended
+    reason     TEXT NOT NULL,
+    agent      TEXT NOT NULL,    -- '' until one has come
+    PRIMARY KEY (allocation, number)
+) WITHOUT ROWID;
+CREATE INDEX element_state ON element (state);

@@ -1,0 +1,99 @@
+"""LSF and its kin: `bsub < script`, `bjobs -json`, `bkill`.
+
+Its commands wait for ever where their daemons are down; only the time limit ends them. What it does
+not understand in the name of a job makes one plain job of an array, so the size is ours to check.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from .batch import BatchLauncher, last_match
+from .nouns import ElementState, ElementStatus, Parameters
+
+
+_QUEUED = frozenset(("PEND", "PROV", "PSUSP", "WAIT"))
+_RUNNING = frozenset(("RUN", "SSUSP", "USUSP"))
+_PLANNED = frozenset(("0", "130", "140", "143"))
+"""Exit codes of success, `bkill` and the run limit: 128 + INT, USR2, TERM."""
+
+_FULL = "jobid stat job_name exit_code"
+_PLAIN = "jobid stat job_name"
+
+
+class LSF(BatchLauncher):
+    """Submit agents to LSF."""
+
+    kind: ClassVar[str] = "lsf"
+    prefix: ClassVar[str] = "#BSUB"
+    usual: ClassVar[Parameters] = Parameters(max_array=1000, fields=_PLAIN)
+    by_stdin: ClassVar[bool] = True
+    temporary: ClassVar[re.Pattern[str]] = re.compile(
+        r"still trying|not responding|LSF is down|Please wait|Retrying|threshold|Pending job limit"
+        r"|Job limit (has been )?reached|Cannot exceed|did not end|Connection (refused|reset)"
+        r"|Communication time ?out|A socket operation has failed|Resource temporarily unavailable",
+        re.IGNORECASE,
+    )
+    gone: ClassVar[re.Pattern[str]] = re.compile(
+        r"is not found|No matching job|already finished|is being terminated"
+        # of an array that runs, and yet all its elements end
+        r"|Operation is in progress",
+        re.IGNORECASE,
+    )
+
+    def _ask_parameters(self) -> Parameters:
+        said = self.run(["bparams", "-l"]).stdout
+        size = re.search(r"MAX_JOB_ARRAY_SIZE\s*=\s*(\d+)", said)
+        tried = self.run(["bjobs", "-json", "-o", _FULL])
+        return Parameters(
+            max_array=int(size[1]) if size else self.usual.max_array,
+            fields=_PLAIN if "not a valid field" in tried.stderr else _FULL,
+        )
+
+    def _submitting(self, script: str) -> list[str]:  # noqa: ARG002 - it is read from stdin
+        return ["bsub"]
+
+    def _submitted(self, words: str) -> str | None:
+        return last_match(r"Job <(\d+)> is submitted to .*", words)
+
+    def _element(self, id_: str, index: int) -> str:
+        return f"{id_}[{index}]"
+
+    def _array(self, element: str) -> str:
+        return element.partition("[")[0]
+
+    def _read(self, ids: Sequence[str]) -> Mapping[str, ElementStatus]:
+        fields = self.parameters.fields
+        said = self.run(["bjobs", "-a", "-json", "-o", fields, *self._arrays(ids)])
+        if said.code and not (said.stdout.strip() or self._only_gone(said)):
+            raise self._unanswered(said)
+        try:
+            records = json.loads(said.stdout or "{}").get("RECORDS", [])
+        except ValueError as error:
+            raise self._unanswered(said) from error
+        return {_name(record): _status(record) for record in records if "STAT" in record}
+
+    def _cancelling(self, ids: Iterable[str]) -> list[str]:
+        return ["bkill", *ids]
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    """Return the name of an element; its index is only in the name of the job."""
+    index = re.search(r"\[\d+\]$", str(record.get("JOB_NAME", "")))
+    return f"{record['JOBID']}{index[0] if index else ''}"
+
+
+def _status(record: Mapping[str, Any]) -> ElementStatus:
+    word, code = str(record["STAT"]), str(record.get("EXIT_CODE", ""))
+    if word in _QUEUED:
+        return ElementStatus(state=ElementState.QUEUED, reason=word)
+    if word in _RUNNING:
+        return ElementStatus(state=ElementState.RUNNING, reason=word)
+    if word not in ("DONE", "EXIT"):
+        return ElementStatus(state=ElementState.UNKNOWN, reason=word)
+    reason = f"{word} exit code {code}" if code else word
+    failed = word == "EXIT" and code not in _PLANNED
+    return ElementStatus(state=ElementState.ENDED, reason=reason, failed=failed)

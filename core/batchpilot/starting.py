@@ -1,0 +1,87 @@
+"""Start agents by hand: local ones, or an array of them at a batch system."""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+from batchpilot_agent.launch import launch_local
+from batchpilot_broker.paths import RegistryPaths
+
+from . import control
+from .errors import BatchpilotError
+from .pools import AgentPool, BatchPool, Local, from_records
+from .requesting import ask_for_agents, scripts_of
+from .store.database import Database
+
+
+def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> list[str]:
+    """Start agents now, whether or not there is work.
+
+    Returns:
+        Their ids; of agents at a batch system, what that calls them.
+
+    Raises:
+        LaunchError: The batch system refuses.
+    """
+    chosen = _chosen_pool(paths, pool)
+    control.start(paths)
+    if isinstance(chosen, BatchPool):
+        database = Database(paths)
+        try:
+            return ask_for_agents(chosen, database, n)
+        finally:
+            database.close()
+    if not isinstance(chosen, Local):
+        raise _no_pool(chosen.name)
+    return [_start_local(paths, chosen) for _ in range(n)]
+
+
+def dry_run(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> list[str]:
+    """Return the job scripts with which agents would be asked for.
+
+    Raises:
+        BatchpilotError: The pool has none.
+    """
+    chosen = _chosen_pool(paths, pool)
+    if not isinstance(chosen, BatchPool):
+        raise BatchpilotError(
+            f"agents of pool {chosen.name} are started without a job script",
+            remedy="choose a pool of a batch system with --pool",
+        )
+    return scripts_of(chosen, paths, n)
+
+
+def _chosen_pool(paths: RegistryPaths, pool: str | None) -> AgentPool:
+    database = Database(paths, writeable=False)
+    with database.read() as tx:
+        stored = tx.meta("pools")
+    database.close()
+    pools = from_records(json.loads(stored)) if stored else [Local()]
+    for each in pools:
+        if isinstance(each, AgentPool) and pool in (None, each.name):
+            return each
+    raise _no_pool(pool)
+
+
+def _no_pool(pool: str | None) -> BatchpilotError:
+    return BatchpilotError(
+        f"there is no pool {pool!r} whose agents can be started",
+        remedy="assign it to reg.pools first",
+    )
+
+
+def _start_local(paths: RegistryPaths, pool: Local) -> str:
+    agent = f"{pool.name}-{secrets.token_hex(4)}"
+    keeper = launch_local(
+        paths,
+        agent_id=agent,
+        pool=pool.name,
+        slots=pool.slots,
+        cores=pool.ncpus,
+        memory=pool.memory,
+        idle_timeout=pool.idle_timeout,
+        start=pool.start,
+    )
+    control.started_agents.append(keeper)
+    return agent

@@ -1,0 +1,94 @@
+"""Agents asked for at batch systems: one row each, from before the submission to the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from .database import Transaction
+
+
+class Stage(StrEnum):
+    """Where an agent that was asked for is."""
+
+    SUBMITTING = "submitting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(slots=True, kw_only=True)
+class Pilot:
+    """Hold what is known of one agent that was asked for.
+
+    Attributes:
+        allocation: The submission.
+        number: Its element there.
+        pool: Pool that asked for it.
+        kind: Class of that pool.
+        variables: What its job script was rendered with, as JSON.
+        submitted: Unix time of the submission.
+        id: What the batch system calls it, "" while not known.
+        stage: Where it is.
+        reason: Why, in the batch system's words.
+        agent: The agent that came of it, "" until it does.
+    """
+
+    allocation: str
+    number: int
+    pool: str
+    kind: str
+    variables: str
+    submitted: float
+    id: str = ""
+    stage: Stage = Stage.SUBMITTING
+    reason: str = ""
+    agent: str = ""
+
+
+def variables_key(variables: Mapping[str, Any]) -> str:
+    """Return variables as they are kept and compared."""
+    return json.dumps(dict(variables), sort_keys=True)
+
+
+def add_pilots(tx: Transaction, pilots: Sequence[Pilot]) -> None:
+    """Note the agents of one submission, before it is made."""
+    first = pilots[0]
+    fields = (first.allocation, first.pool, first.kind, first.variables, first.submitted)
+    tx.execute("add_allocation", *fields)
+    for pilot in pilots:
+        tx.execute("add_element", pilot.allocation, pilot.number)
+
+
+def name_allocation(tx: Transaction, allocation: str, ids: Sequence[str]) -> None:
+    """Note what the batch system calls the arrays of a submission."""
+    tx.execute("name_allocation", json.dumps(list(ids)), allocation)
+
+
+def update_pilots(tx: Transaction, pilots: Sequence[Pilot]) -> None:
+    """Note where agents are."""
+    for pilot in pilots:
+        fields = (pilot.id, str(pilot.stage), pilot.reason, pilot.agent)
+        tx.execute("set_element", *fields, pilot.allocation, pilot.number)
+
+
+def pilots_alive(tx: Transaction) -> list[Pilot]:
+    """Return all agents asked for that have not ended, the oldest first."""
+    return [
+        Pilot(
+            allocation=row[0],
+            number=row[1],
+            pool=row[2],
+            kind=row[3],
+            variables=row[4],
+            submitted=row[5],
+            id=row[6],
+            stage=Stage(row[7]),
+            reason=row[8],
+            agent=row[9],
+        )
+        for row in tx.all("elements_alive")
+    ]

@@ -1,0 +1,176 @@
+"""Job scripts: where their templates come from, and what goes into them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchpilot_agent.errors import TemplateBroken
+from batchpilot_agent.launchers.choosing import BATCH_SYSTEMS
+from batchpilot_agent.launchers.nouns import AllocationRequest
+from batchpilot_agent.launchers.searching import SHIPPED, find_template
+
+from .conftest import MakeLauncher
+
+
+KINDS = list(BATCH_SYSTEMS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_asked_for_gives_no_directive(
+    make_launcher: MakeLauncher, request_: AllocationRequest, kind: str
+) -> None:
+    launcher, _ = make_launcher(kind)
+
+    (script,) = launcher.scripts(request_)
+
+    for word in ("walltime", "time=", "mem", "gpu", "queue=", "account", "-q ", "h_rt", "-W", "-M"):
+        assert word not in script
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_shipped_script_is_sound_shell(
+    make_launcher: MakeLauncher, request_: AllocationRequest, kind: str
+) -> None:
+    launcher, _ = make_launcher(kind)
+    full = replace(
+        request_, ncpus=4, memory=100.5, gpus=1, walltime=90, throttle=2, setup=("true",)
+    )
+
+    (script,) = launcher.scripts(full)
+
+    done = subprocess.run(["bash", "-n"], input=script, text=True, check=False)  # noqa: S607 - as in its first line
+    assert done.returncode == 0
+    assert script.startswith("#!/bin/bash\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines"),
+    [
+        ("Slurm", ["--time=2", "--mem=101M", "--cpus-per-task=4", "--array=1-3%2"]),
+        ("PBS", ["-l walltime=0:01:30", "-l select=1:ncpus=4:mem=101mb", "-J 1-3%2"]),
+        ("Torque", ["-l walltime=0:01:30", "-l nodes=1:ppn=4", "-l mem=101mb", "-t 1-3%2"]),
+        ("LSF", ["-W 2", "-M 101MB", "-n 4", '-J "bp-pool[1-3]%2"']),
+        ("SGE", ["-l h_rt=0:01:30", "-l h_vmem=26M", "-pe smp 4", "-t 1-3", "-tc 2"]),
+    ],
+)
+def test_resources_are_written_as_the_batch_system_counts(
+    make_launcher: MakeLauncher, request_: AllocationRequest, kind: str, lines: list[str]
+) -> None:
+    launcher, _ = make_launcher(kind)
+
+    (script,) = launcher.scripts(replace(request_, ncpus=4, memory=100.5, walltime=90, throttle=2))
+
+    assert {f"{launcher.prefix} {line}" for line in lines} <= set(script.splitlines())
+
+
+def test_directives_are_left_out_and_added(
+    make_launcher: MakeLauncher, request_: AllocationRequest
+) -> None:
+    launcher, _ = make_launcher("Slurm")
+    request = replace(
+        request_,
+        memory=5.0,
+        directives_skip=("--mem", "--no-requeue"),
+        directives_extra=("--exclusive", "--comment=x"),
+    )
+
+    (script,) = launcher.scripts(request)
+
+    directives = [line for line in script.splitlines() if line.startswith("#SBATCH")]
+    assert directives[-2:] == ["#SBATCH --exclusive", "#SBATCH --comment=x"]
+    assert not any("--mem" in line or "requeue" in line for line in directives)
+
+
+def test_variables_of_the_job_go_to_the_template(
+    make_launcher: MakeLauncher, request_: AllocationRequest
+) -> None:
+    launcher, _ = make_launcher("Slurm")
+
+    (script,) = launcher.scripts(replace(request_, variables={"partition": "long", "qos": 7}))
+
+    assert "#SBATCH --partition=long\n" in script
+    assert "#SBATCH --qos=7\n" in script
+
+
+def test_a_variable_of_several_lines_is_refused(
+    make_launcher: MakeLauncher, request_: AllocationRequest
+) -> None:
+    launcher, _ = make_launcher("Slurm")
+
+    with pytest.raises(TemplateBroken, match="partition="):
+        launcher.scripts(replace(request_, variables={"partition": "a\nrm -r ~"}))
+
+
+def test_a_template_of_ones_own_is_used_and_its_errors_are_told(
+    make_launcher: MakeLauncher, request_: AllocationRequest, tmp_path: Path
+) -> None:
+    launcher, _ = make_launcher("Slurm")
+    own = tmp_path / "batchpilot.slurm.jinja"
+    own.write_text(
+        '#!/bin/sh\n#SBATCH -a {{ array }} -p {{ partition }}\n{% include "agent.jinja" %}'
+    )
+
+    (script,) = launcher.scripts(replace(request_, variables={"partition": "p"}))
+    assert "#SBATCH -a 1-3 -p p\n" in script
+    assert script.endswith('exec python -m agent --element "$element"\n')
+
+    with pytest.raises(TemplateBroken, match="'partition' is undefined") as caught:
+        launcher.scripts(request_)
+    assert str(own) in str(caught.value)
+    own.write_text("{% if %}")
+    with pytest.raises(TemplateBroken, match=r"template .*batchpilot\.slurm\.jinja: "):
+        launcher.scripts(request_)
+
+
+def test_templates_are_looked_for_as_batchtools_does(tmp_path: Path) -> None:
+    environment = {
+        "BATCHPILOT_SEARCH_PATH": f"{tmp_path / 'a'}{os.pathsep}{tmp_path / 'b'}",
+        "XDG_CONFIG_HOME": str(tmp_path / "home"),
+        "XDG_CONFIG_DIRS": str(tmp_path / "etc"),
+    }
+    places = [
+        tmp_path / "a" / "batchpilot.slurm.jinja",
+        tmp_path / "b" / "batchpilot.slurm.jinja",
+        tmp_path / "batchpilot.slurm.jinja",
+        tmp_path / "home" / "batchpilot" / "slurm.jinja",
+        tmp_path / "etc" / "batchpilot" / "slurm.jinja",
+    ]
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+
+    found = []
+    for place in places:
+        found.append(find_template("slurm", environment, tmp_path))
+        place.unlink()
+
+    assert found == places
+    assert find_template("slurm", environment, tmp_path) == SHIPPED / "slurm.jinja"
+
+
+def test_a_template_may_be_named_by_its_path(tmp_path: Path) -> None:
+    own = tmp_path / "own.jinja"
+    own.touch()
+
+    assert find_template("own.jinja", {}, tmp_path) == find_template(str(own), {}) == own
+    with pytest.raises(TemplateBroken, match="there is no template 'nosuch'"):
+        find_template("nosuch", {}, tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_secret_goes_into_a_script(
+    make_launcher: MakeLauncher,
+    request_: AllocationRequest,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BATCHPILOT_BROKER_URL", "redis://:hush@x")
+    monkeypatch.setenv("REDISCLI_AUTH", "hush")
+    launcher, _ = make_launcher(kind)
+
+    assert "hush" not in "".join(launcher.scripts(request_))

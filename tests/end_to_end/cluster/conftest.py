@@ -1,0 +1,144 @@
+"""Studies of a normal user on batch systems: fakes that start jobs for real, and a real Slurm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.beds import (
+    SlurmTestbed,
+    UserPython,
+    give,
+    normal_user,
+    open_farm,
+    open_place,
+    open_python,
+    open_slurm,
+)
+
+
+FAKES = ("PBS", "Torque", "LSF", "SGE")
+SCRIPT = """
+import json, os, sys, time
+import batchpilot as bp
+
+def job(i):
+    time.sleep({seconds})
+    return os.environ["BATCHPILOT_AGENT"], os.getuid()
+
+if __name__ == "__main__":
+    reg = bp.make_registry("registry")
+    reg.pools = {pools}
+    reg.batch_map(job, i=range({jobs}))
+    reg.submit_jobs(resources={resources})
+    ended = reg.wait_for_jobs(timeout={timeout}, progress=False)
+    print(json.dumps({{"ended": ended, "results": [list(r) for _, r in reg.iter_results()]}}))
+"""
+
+
+FORGET = """
+import pathlib, shutil
+from batchpilot.store.owner import read_owner
+from batchpilot_broker.host import runtime_dir
+from batchpilot_broker.paths import RegistryPaths
+home = runtime_dir(read_owner(RegistryPaths(pathlib.Path("registry"))).instance)
+shutil.rmtree(home)
+home.with_suffix(".lock").unlink(missing_ok=True)
+"""
+"""Removes the directory of a registry's broker."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a user has a batch system.
+
+    Attributes:
+        kind: Class of the pools for it.
+        place: Directory of the study.
+        python: Runs as the user.
+        environment: Where the commands are found.
+    """
+
+    kind: str
+    place: Path
+    python: UserPython
+    environment: dict[str, str]
+
+    def pool(self, **options: Any) -> str:
+        """Return the source of a pool; agents get what this Python needs."""
+        given = {"env": self.python.environment, **options}
+        return f"bp.pools.{self.kind}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+
+    def study(
+        self,
+        pools: str,
+        *,
+        jobs: int = 20,
+        seconds: float = 0.1,
+        timeout: float = 100.0,
+        resources: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Run a study and return what it printed."""
+        text = SCRIPT.format(
+            pools=pools, jobs=jobs, seconds=seconds, timeout=timeout, resources=resources
+        )
+        (self.place / "study.py").write_text(text)
+        done = self.python.run("study.py", environment=self.environment, cwd=self.place)
+        printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return {**printed, "stderr": done.stderr}
+
+    def call(self, *words: str, code: int = 0) -> str:
+        """Return what a command prints."""
+        return self.python.batchpilot(
+            *words, environment=self.environment, cwd=self.place, code=code
+        ).stdout
+
+    def document(self, *words: str) -> dict[str, Any]:
+        """Return the document that a command prints."""
+        found: dict[str, Any] = json.loads(self.call(*words, "--json"))
+        return found
+
+
+@pytest.fixture(scope="module")
+def slurm_bed() -> Iterator[SlurmTestbed]:
+    with open_slurm() as bed:
+        yield bed
+
+
+def _site(kind: str, place: Path, user: str, environment: dict[str, str]) -> Iterator[Site]:
+    with open_python(place, user) as python:
+        study = place / "study"
+        study.mkdir()
+        give(study, user)
+        site = Site(kind, study, python, environment)
+        try:
+            yield site
+        finally:
+            if (study / "registry").exists():
+                site.call("agents", "stop", "registry")
+                site.call("coordinator", "stop", "registry")
+                python.run("-c", FORGET, environment=environment, cwd=study)
+
+
+@pytest.fixture(params=[*FAKES, pytest.param("Slurm", marks=pytest.mark.cluster)])
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    user = normal_user()
+    with open_place(user) as place:
+        if request.param == "Slurm":
+            bed: SlurmTestbed = request.getfixturevalue("slurm_bed")
+            yield from _site("Slurm", place, user, bed.environment)
+            return
+        with open_farm(request.param.lower(), place, user) as (_, environment):
+            yield from _site(request.param, place, user, environment)
+
+
+@pytest.fixture
+def pbs_site() -> Iterator[Site]:
+    """Give one with a fake PBS, for what does not differ between them."""
+    user = normal_user()
+    with open_place(user) as place, open_farm("pbs", place, user) as (_, environment):
+        yield from _site("PBS", place, user, environment)

@@ -1,0 +1,62 @@
+"""A study on every batch system: its agents come as an array, work and leave."""
+
+from __future__ import annotations
+
+from tests.conftest import Until
+
+from .conftest import Site
+
+
+def test_a_study_runs_on_agents_of_one_array_that_are_listed_and_leave(
+    site: Site, until: Until
+) -> None:
+    pool = site.pool(slots=1, max_agents=2, idle_timeout=10.0, resources={"walltime": 600})
+
+    ran = site.study(f"[{pool}]")
+    listed = site.document("agents", "list", "registry")["agents"]
+
+    assert ran["ended"]
+    assert len(ran["results"]) == 20
+    name = f"{site.kind.lower()}-"
+    assert all(agent.startswith(name) for agent, _ in ran["results"])
+    assert {user for _, user in ran["results"]} == {site.place.stat().st_uid}
+    places = list((site.place / "registry" / "allocations").iterdir())
+    assert len(places) == 1
+    assert {path.name for path in places[0].glob("*.out")} <= {"1.out", "2.out"}
+    for agent in listed:
+        assert agent["scheduler_id"][:1].isdigit()
+        assert 0 < agent["deadline"] - agent["started"] <= 600
+    until(lambda: site.document("agents", "list", "registry")["agents"] == [])
+    assert site.document("agents", "list", "registry")["failures"] == []
+
+
+def test_a_request_that_cannot_be_made_pauses_its_pool_and_is_told(
+    pbs_site: Site,
+) -> None:
+    pool = pbs_site.pool(slots=1, template="batchless")
+
+    ran = pbs_site.study(f"[{pool}]", jobs=1, timeout=8.0)
+
+    assert not ran["ended"]
+    (failure,) = pbs_site.document("agents", "list", "registry")["failures"]
+    assert failure["paused"]
+    assert "there is no template 'batchless'" in failure["words"]
+    told = pbs_site.python.batchpilot(
+        "agents", "list", "registry", environment=pbs_site.environment, cwd=pbs_site.place
+    )
+    assert "paused until `batchpilot agents resume`" in told.stderr
+
+
+def test_a_dry_run_prints_the_script_and_submits_nothing(pbs_site: Site) -> None:
+    pool = pbs_site.pool(slots=3, setup=["module load gcc"])
+    (pbs_site.place / "make.py").write_text(
+        f"import batchpilot as bp\nbp.make_registry('registry').pools = {pool}\n"
+    )
+    pbs_site.python.run("make.py", environment=pbs_site.environment, cwd=pbs_site.place)
+
+    script = pbs_site.call("agents", "start", "registry", "-n", "4", "--dry-run")
+
+    assert script.startswith("#!/bin/bash\n")
+    assert "\nmodule load gcc\n" in script
+    assert "1-4" in script
+    assert not list((pbs_site.place / "registry" / "allocations").iterdir())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -125,6 +126,11 @@ def read_secret(paths: RegistryPaths) -> bytes:
             remedy="restore it from a backup, or run `batchpilot adopt` for a new one",
         )
     return secret
+
+
+def key_mark(secret: bytes) -> str:
+    """Return what tells whether a key is the same, and nothing else about it."""
+    return blake2b(secret, digest_size=8, person=b"key mark").hexdigest()
 
 
 def public_url(access: Access) -> str:

@@ -237,8 +237,9 @@ class Coordinator:
             self._seen_generation = generation
             with self._desk.db.write() as tx:
                 tx.set_meta("stream", "0")
-            self.feeder.forget_broker()
-            self.auditor.after_loss(now)
+        # A broker that was killed may have lost its last second, and keep its generation.
+        self.feeder.forget_broker()
+        self.auditor.after_loss(now)
 
 
 def _say(happening: Happening) -> None:

@@ -102,6 +102,18 @@ def read_access_file(path: Path) -> Access | None:
         ) from error
 
 
+def is_replaced(paths: RegistryPaths, access: Access) -> bool:
+    """Tell whether the registry names another broker now than the one of an access."""
+    try:
+        named = read_access(paths)
+    except StorageError:  # what cannot be read names no other one
+        return False
+    if named is None:
+        return False
+    elsewhere = named.host != access.host and not (named.external and access.external)
+    return named.urls != access.urls or elsewhere
+
+
 def write_access(paths: RegistryPaths, access: Access) -> None:
     """Replace the registry's record of its broker."""
     write_json(paths.broker, asdict(access))

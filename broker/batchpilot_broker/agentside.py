@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from .access import Access, read_access, read_secret
+from .access import Access, is_replaced, read_access, read_secret
 from .codec import Seal
 from .connect import connect, translated
 from .display import SHOWN_FOR, WORKER_SHOWN_FOR, rq_time, worker_fields
-from .errors import BrokerError, BrokerUnavailable, StorageError, WireError
+from .errors import BrokerError, BrokerUnavailable, WireError
 from .events import put_event
 from .keys import Keys
 from .listener import Listener
@@ -227,12 +227,7 @@ class AgentBroker:
 
     def replaced(self, paths: RegistryPaths) -> bool:
         """Tell whether the registry names another broker now."""
-        try:
-            access = read_access(paths)
-        except StorageError:  # what cannot be read names no other one
-            return False
-        here = self._access.urls, self._access.password
-        return access is not None and (access.urls, access.password) != here
+        return is_replaced(paths, self._access)
 
     def close(self) -> None:
         """Let go of the broker; leases stay."""

@@ -13,7 +13,7 @@ DEVELOPS := $(VENV)/.develops
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench venv dev clean
+.PHONY: help demo test check bench soak venv dev clean
 
 help: ## Tell what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ bench: $(DEVELOPS) ## Run the benchmarks, one after another
 	@set -e; for program in benchmarks/*.py; do \
 		echo "== $$program"; $(BIN)/python "$$program" $(ARGS); \
 	done
+
+soak: $(DEVELOPS) ## Run jobs for 30 minutes (SOAK_MINUTES) while everything is killed at random
+	@$(BIN)/python -m tests.soak
 
 venv: $(RUNS) ## Make .venv with batchpilot and its extras
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -101,6 +102,18 @@ def read_access_file(path: Path) -> Access | None:
         ) from error
 
 
+def is_replaced(paths: RegistryPaths, access: Access) -> bool:
+    """Tell whether the registry names another broker now than the one of an access."""
+    try:
+        named = read_access(paths)
+    except StorageError:  # what cannot be read names no other one
+        return False
+    if named is None:
+        return False
+    elsewhere = named.host != access.host and not (named.external and access.external)
+    return named.urls != access.urls or elsewhere
+
+
 def write_access(paths: RegistryPaths, access: Access) -> None:
     """Replace the registry's record of its broker."""
     write_json(paths.broker, asdict(access))
@@ -132,6 +145,11 @@ def no_broker(paths: RegistryPaths) -> BrokerUnavailable:
     return BrokerUnavailable(
         f"{paths.root} has no broker", remedy="start it with `batchpilot broker start`"
     )
+
+
+def key_mark(secret: bytes) -> str:
+    """Return what tells whether a key is the same, and nothing else about it."""
+    return blake2b(secret, digest_size=8, person=b"key mark").hexdigest()
 
 
 def public_url(access: Access) -> str:

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .access import Access, read_access
+from .access import Access, is_replaced
 from .connect import translated
 from .display import SHOWN_FOR, WORKER_SHOWN_FOR, rq_time, worker_fields
-from .errors import BrokerError, StorageError, WireError
+from .errors import BrokerError, WireError
 from .events import put_event
 from .listener import Listener
 from .nouns import AgentInfo, AgentState, Chunk, Report, ResourceClass
@@ -205,12 +205,7 @@ class AgentBroker(Side):
 
     def replaced(self, paths: RegistryPaths) -> bool:
         """Tell whether the registry names another broker now."""
-        try:
-            access = read_access(paths)
-        except StorageError:  # what cannot be read names no other one
-            return False
-        here = self._access.urls, self._access.password
-        return access is not None and (access.urls, access.password) != here
+        return is_replaced(paths, self._access)
 
     def close(self) -> None:
         """Let go of the broker; leases stay."""

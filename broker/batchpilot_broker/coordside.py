@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-from .access import Access, no_broker, read_secret
+from .access import Access, is_replaced, no_broker, read_secret
 from .accounts import read_office
 from .connect import broker_time, translated
 from .errors import BrokerUnavailable, WireError
 from .events import Event, opened
-from .generation import settle_generation
+from .generation import settle_generation, wipe
 from .nouns import AgentInfo, AgentState, Chunk, ResourceClass
 from .paths import RegistryPaths
 from .rqueues import chunk_fields
@@ -73,12 +73,14 @@ class CoordinatorBroker(Side):
 
     Attributes:
         rejected: How many messages were not what they should be, by reason.
+        pulse: How often a coordinator has said that it lives, as far as this one knows.
     """
 
     def __init__(self, access: Access, secret: bytes, instance: str) -> None:
         super().__init__(access, secret, instance)
         self.rejected: Counter[str] = Counter()
         self._term = 0
+        self.pulse = 0
         self._agents: dict[bytes, AgentInfo] = {}
 
     @classmethod
@@ -103,14 +105,15 @@ class CoordinatorBroker(Side):
         self._script("take", [self._keys.term], [term])
         self._term = term
 
-    def settle_generation(self, highest: int) -> int:
+    def settle_generation(self, highest: int, *, pulse: int = 0) -> int:
         """Return the number of the broker's data; a new one where they are lost or too old.
 
         Args:
             highest: Highest generation that this coordinator has seen.
+            pulse: Its last pulse at the broker before this one, see `alive`.
         """
         with translated(self._access):
-            return settle_generation(self._client, self._keys.instance, highest)
+            return settle_generation(self._client, self._keys.instance, highest, pulse=pulse)
 
     def feed(self, chunks: Sequence[Chunk], *, again: int = 0) -> int:
         """Queue chunks in one step; one that is queued or leased already is left alone.
@@ -240,8 +243,22 @@ class CoordinatorBroker(Side):
         return _numbers(self._script("forget", lists, [self._term, keys.prefix, agent]))
 
     def alive(self, unfinished: int) -> None:
-        """Show agents for 10 s that a coordinator lives, and how many jobs are unfinished."""
-        self._run(("SET", self._keys.alive, unfinished, "PX", ALIVE_MS))
+        """Show agents for 10 s that a coordinator lives, and how many jobs are unfinished.
+
+        Each time the pulse is counted up. It shows when the broker has gone back to an older state,
+        which a connection that is opened anew by itself does not.
+
+        Raises:
+            BrokerUnavailable: It has.
+        """
+        shown = ("SET", self._keys.alive, unfinished, "PX", ALIVE_MS)
+        _, pulse = self._run(shown, ("INCR", self._keys.pulse))
+        if self.pulse and int(pulse) <= self.pulse:
+            self.pulse += 1  # an older state is one without this one
+            raise BrokerUnavailable(
+                "the broker has gone back to an older state", remedy="it is filled anew"
+            )
+        self.pulse = int(pulse)
 
     def answer(self, request: str, message: dict[str, Any]) -> None:
         """Answer a request of a session on another host; it has a minute to fetch it."""
@@ -272,14 +289,29 @@ class CoordinatorBroker(Side):
             version=str(info.get("valkey_version", info["redis_version"])),
         )
 
+    def check_named(self, paths: RegistryPaths) -> None:
+        """Refuse to go on with a broker that the registry names no more.
+
+        What it holds of the registry is removed, so that no agent goes on with that either.
+
+        Raises:
+            BrokerUnavailable: It names another one.
+        """
+        if is_replaced(paths, self._access):
+            with translated(self._access):
+                wipe(self._client, self._keys.instance)
+            raise BrokerUnavailable(
+                "the registry names another broker now", remedy="nothing is to be done: it is used"
+            )
+
     def _script(self, name: str, keys: Sequence[str], words: Sequence[Word]) -> Any:
         with translated(self._access):
             return script(name)(self._client, keys, words)
 
-    def _run(self, *commands: Sequence[Word]) -> None:
+    def _run(self, *commands: Sequence[Word]) -> Any:
         """Run plain commands, all or, where the term is not in office, none."""
         words: list[Word] = [w for command in commands for w in (len(command), *command)]
-        self._script("fenced", [self._keys.term], [self._term, *words])
+        return self._script("fenced", [self._keys.term], [self._term, *words])
 
     def _readable(
         self, raw: dict[bytes, bytes], read: Callable[[bytes, bytes], tuple[K, V]]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .codec import Seal
 from .errors import ForgedMessage, UnknownVersion, WireError
 from .nouns import Report
-from .shapes import check_counts, check_name
+from .shapes import NUMBER, Types, check, check_counts, check_name
 
 
 if TYPE_CHECKING:
@@ -68,7 +68,13 @@ def _event(message: Any) -> Event:
         check_name(message["agent"])
     if message["kind"] == "hello":
         check_counts(message["held"])
+    if message["kind"] == "request":
+        check_name(message["id"])
+        check({name: message[name] for name in _REQUEST}, _REQUEST)
     return dict(message)
+
+
+_REQUEST: Types = {"verb": str, "until": NUMBER}
 
 
 def _rejected(why: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .keys import Keys
 
@@ -13,27 +13,31 @@ if TYPE_CHECKING:
 _AT_ONCE = 1000
 
 
-def settle_generation(client: Redis, instance: str, highest: int) -> int:
+def settle_generation(client: Redis, instance: str, highest: int, *, pulse: int = 0) -> int:
     """Return the generation of the broker's data, a new one where they are lost or too old.
+
+    Data are too old also where they lack what a coordinator has put there: somebody has put back
+    an older state, in which chunks are queued that have long been run.
 
     Args:
         client: The broker.
         instance: The registry's instance.
         highest: Highest generation known so far, 0 for none.
+        pulse: Last pulse of the coordinator that is in office, 0 for none.
     """
-    key = Keys(instance).generation
-    value: Any = client.get(key)
-    kept = _number(value)
-    if kept and kept >= highest:
+    keys = Keys(instance)
+    kept, counted = map(_number, client.mget(keys.generation, keys.pulse))
+    if kept and kept >= highest and counted >= pulse:
         return kept
-    if value is not None:
+    if kept:
         wipe(client, instance)
-    client.set(key, highest + 1)
-    return highest + 1
+    settled = max(kept, highest) + 1
+    client.set(keys.generation, settled)
+    return settled
 
 
 def _number(value: bytes | None) -> int:
-    """Return a generation; what somebody else has put there is older than all."""
+    """Return a number; what somebody else has put there is older than all."""
     return int(value) if value is not None and value.isdigit() else 0
 
 

@@ -16,6 +16,7 @@ class Keys:
         self.term = f"bp:{instance}:term"
         self.generation = f"bp:{instance}:generation"
         self.alive = f"bp:{instance}:coordinator"
+        self.pulse = f"bp:{instance}:pulse"
         self.events = f"bp:{instance}:events"
         self.classes = f"bp:{instance}:classes"
         self.leases = f"bp:{instance}:leases"

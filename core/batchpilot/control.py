@@ -112,7 +112,13 @@ def _supervised(paths: RegistryPaths) -> bool:
 
 
 def start(paths: RegistryPaths) -> None:
-    """Start supervisor, broker and coordinator where none runs, and wait until they work."""
+    """Start supervisor, broker and coordinator where none runs, and wait until they work.
+
+    A broker that BATCHPILOT_BROKER_URL names is the registry's from then on: coordinator and agents
+    that are at another one come to it.
+    """
+    if os.environ.get("BATCHPILOT_BROKER_URL"):
+        start_broker(paths)
     deadline = time.monotonic() + START_SECONDS
     while not read_owner(paths).coordinator_alive:
         ensure(paths)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy as np
 from batchpilot_broker.frames import Kind
 from batchpilot_broker.paths import RegistryPaths
 
-from .errors import AlreadyOwned, RegistryDamaged
+from .errors import AlreadyOwned, RegistryDamaged, RegistryMissing, StorageError
 from .store.adoption import move_database
 from .store.changing import Applied, apply_rows, end_chunk, queue_again, stays_together
 from .store.database import Database, Transaction, copy_database
@@ -27,7 +28,9 @@ from .store.merged import PREFIX as MERGED
 from .store.outcomes import locate
 from .store.owner import read_owner
 from .store.pages import ENDED_STATES, LIVE_STATES, Ids, State, ids_of, read_column
+from .store.refounding import refound
 from .store.replay import read_stretch, segment_of
+from .store.soundness import contradictions
 
 
 @dataclass(slots=True)
@@ -36,6 +39,8 @@ class Repaired:
 
     Attributes:
         source: Copy of the database it began with.
+        before: Name of the database that was in force.
+        refounded: Whether `owner.json` was lost, and the registry is another instance now.
         ended: Jobs whose end was read from segments.
         revoked: Jobs of the copy that were killed, reset or submitted again later.
         unknown: Jobs that ran for a submission the copy does not know; they are not submitted.
@@ -43,6 +48,8 @@ class Repaired:
     """
 
     source: Path
+    before: str = ""
+    refounded: bool = False
     ended: int = 0
     revoked: int = 0
     unknown: int = 0
@@ -56,7 +63,10 @@ def repair(paths: RegistryPaths) -> Repaired:
         AlreadyOwned: A coordinator is in office.
         RegistryDamaged: Neither the database nor a copy of it can be read.
     """
-    owner = read_owner(paths)
+    try:
+        owner, refounded = read_owner(paths), False
+    except (RegistryDamaged, RegistryMissing, StorageError):
+        owner, refounded = refound(paths), True
     if owner.coordinator_alive:
         raise AlreadyOwned(
             f"the coordinator of {paths.root} is running as process {owner.pid}",
@@ -67,13 +77,14 @@ def repair(paths: RegistryPaths) -> Repaired:
             f"the coordinator of {paths.root} is running on {owner.host}",
             remedy="stop it there first with `batchpilot coordinator stop`",
         )
-    source = next(_valid(_candidates(paths, owner.database)), None)
+    candidates = [path for path in _candidates(paths, owner.database) if is_sound(path)]
+    source = next(filter(makes_sense, candidates), candidates[0] if candidates else None)
     if source is None:
         raise RegistryDamaged(
             f"neither the database of {paths.root} nor a backup can be read",
             remedy="the results are still in segments/; restore the directory from your own backup",
         )
-    repaired = Repaired(source)
+    repaired = Repaired(source, before=owner.database, refounded=refounded)
     _put_in_place(paths, source, owner.term)
     database = Database(paths)
     try:
@@ -88,21 +99,26 @@ def _candidates(paths: RegistryPaths, current: str) -> Iterator[Path]:
     yield from sorted(paths.backup.glob("registry-*.db"), reverse=True)
 
 
-def _valid(candidates: Iterator[Path]) -> Iterator[Path]:
-    for path in candidates:
-        if path.exists() and is_sound(path):
-            yield path
+def makes_sense(path: Path) -> bool:
+    """Tell whether what a sound database says of its jobs can be so."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            return not contradictions(Transaction(connection))
+    except (sqlite3.DatabaseError, LookupError, TypeError, ValueError):
+        return False
 
 
 def is_sound(path: Path) -> bool:
-    """Tell whether SQLite finds no damage in a database."""
+    """Tell whether a database is there and SQLite finds no damage in it."""
+    if not path.exists():
+        return False
     try:
         connection = sqlite3.connect(path)
         try:
             return bool(connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok")
         finally:
             connection.close()
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):  # its words may be damaged, too
         return False
 
 

@@ -79,7 +79,9 @@ AGENT = AgentInfo(
     protocol=(1, 0),
     python="3.11",
     cloudpickle="3.1.2",
-    allocation="17",
+    allocation="17.3",
+    scheduler_id="4711_3",
+    registry="/home/u/registry",
 )
 ROW_BYTES = bytes.fromhex(
     "07000000 03000000 01 00 0500 0c000000 0000000000205940 0000000000505940"

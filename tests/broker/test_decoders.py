@@ -60,6 +60,7 @@ REPORT = Report(
     running=((5, 1, 12.5, 2**64 - 1),),
 )
 HELLO = {"kind": "hello", "agent": "a1", "generation": 2, "held": [5, 70000]}
+REQUEST = {"kind": "request", "id": "r1", "verb": "kill_jobs", "until": 1.0, "body": b""}
 CANCEL = {"kind": "cancel", "ranges": [[1, 5], [9, 9]], "attempt": 2}
 BROKER = {
     "urls": ["unix:///s"], "username": "agents", "password": "x", "generation": 3, "host": "h",
@@ -193,14 +194,20 @@ def test_any_fields_make_a_value_or_an_error_that_callers_expect(
     look()
 
 
-@given(message=spoiled(REPORT.to_wire()) | spoiled(HELLO) | anything)
-def test_a_sealed_event_of_anything_is_an_event_or_rejected(message: Any) -> None:
-    event = opened(SEAL, {b"d": SEAL.pack("event", message)})
+@given(
+    message=spoiled(REPORT.to_wire()) | spoiled(HELLO) | spoiled(REQUEST) | anything,
+    request=st.booleans(),
+)
+def test_a_sealed_event_of_anything_is_an_event_or_rejected(message: Any, *, request: bool) -> None:
+    sealed = SEAL.pack("request" if request else "event", message)
+    event = opened(SEAL, {b"r" if request else b"d": sealed})
 
     if isinstance(event, Report):
         assert "/" not in event.segment
         assert len(event.rows) % 56 == 0
         assert event == Report.from_wire(msgpack.unpackb(msgpack.packb(event.to_wire())))
+    elif event["kind"] == "request":
+        assert (type(event["id"]), type(event["verb"])) == (str, str)
     elif event["kind"] == "hello":
         assert "/" not in event["agent"]
         assert all(type(chunk) is int for chunk in event["held"])

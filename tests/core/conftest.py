@@ -57,6 +57,7 @@ class HandMade:
             array = np.array(ids, np.int64)
             tx.pages.put("submission", array, int(number or 0))
             tx.pages.put("state", array, State.QUEUED)
+            tx.pages.put("outcome", array, 0)
         return int(number or 0)
 
     def run(self, job: int, agent: str = "a1", log: bytes | None = None) -> None:

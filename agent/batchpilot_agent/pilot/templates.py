@@ -164,9 +164,7 @@ class Templates:
         self._leaving.append((now, template.process))
 
     def _forget(self, template: TemplateHandle) -> None:
-        self._poller.forget(template.control.fileno())
-        template.control.close()
-        self._kept.pop(template.key, None)
+        self._let_go(template)
         for slot in list(template.slots.values()):
             self._release(slot)
 
@@ -284,8 +282,13 @@ class Templates:
         for slot in list(template.slots.values()):
             slot.kill(signal.SIGKILL)
             self._ended(template, slot.serial, None, 0)
+        self._let_go(template)
+
+    def _let_go(self, template: TemplateHandle) -> None:
+        """Close the line to a template; whoever still knows it must not let it fork."""
         self._poller.forget(template.control.fileno())
         template.control.close()
+        template.ready = False
         self._kept.pop(template.key, None)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> int:

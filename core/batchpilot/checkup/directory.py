@@ -15,6 +15,8 @@ from batchpilot.store.adoption import Place, place_of
 from batchpilot.store.database import Transaction
 from batchpilot.store.owner import read_owner
 from batchpilot.store.snapshots import reading
+from batchpilot.store.soundness import contradictions
+from batchpilot_broker.access import key_mark, read_secret
 from batchpilot_broker.errors import StorageError
 from batchpilot_broker.host import file_system, on_network
 from batchpilot_broker.paths import RegistryPaths
@@ -25,6 +27,7 @@ from .soundness import Soundness, inspect_segment
 
 SCARCE = 100 << 20
 LITTLE = 1 << 30
+DAMAGED = (RegistryError, sqlite3.DatabaseError)
 _SHOWN = 3
 
 
@@ -33,6 +36,7 @@ def check_directory(paths: RegistryPaths) -> Iterator[Finding]:
     yield space(paths)
     yield _rights(paths)
     yield _place(paths)
+    yield from _key(paths)
     yield from _database(paths)
 
 
@@ -60,6 +64,26 @@ def _rights(paths: RegistryPaths) -> Finding:
     if not os.access(paths.root, os.W_OK):
         return note("rights", f"you may not write in {paths.root}")
     return ok("rights", "directories 0700, files 0600")
+
+
+def _key(paths: RegistryPaths) -> Iterator[Finding]:
+    """Yield that the key is not the registry's, where it is not: no message of anybody fits."""
+    try:
+        mark = read_owner(paths).key
+    except (RegistryError, StorageError):
+        return  # `place` tells of it
+    try:
+        found = key_mark(read_secret(paths))
+    except StorageError as error:
+        yield bad("key", error.message, error.remedy)
+        return
+    if mark and found != mark:
+        yield bad(
+            "key",
+            f"{paths.secret.name} is damaged: it is not the key that the registry was made with",
+            "restore it from a backup, or stop the registry and run "
+            f"`batchpilot adopt {paths.root}` for a new one",
+        )
 
 
 def _place(paths: RegistryPaths) -> Finding:
@@ -92,7 +116,7 @@ def _database(paths: RegistryPaths) -> Iterator[Finding]:
             yield _work_dir(tx)
             applied = {name: int(at) for _, name, _, at in tx.all("all_segments")}
         yield _segments(paths, applied)
-    except sqlite3.DatabaseError as error:
+    except (*DAMAGED, LookupError, TypeError, ValueError) as error:
         yield _damaged(paths, database.path, str(error))
     finally:
         database.close()
@@ -114,8 +138,9 @@ def _journal(paths: RegistryPaths, tx: Transaction, kind: str) -> Finding:
 
 def _sound(paths: RegistryPaths, tx: Transaction, path: Path) -> Finding:
     said = [str(row[0]) for row in tx.db.execute("PRAGMA quick_check(3)")]
-    if said != ["ok"]:
-        return _damaged(paths, path, "; ".join(said))
+    wrong = contradictions(tx) if said == ["ok"] else said
+    if wrong:
+        return _damaged(paths, path, "; ".join(wrong))
     backups = [backup.stat().st_mtime for backup in paths.backup.glob("registry-*.db")]
     age = f"last backup {duration(time.time() - max(backups))} ago" if backups else "no backup yet"
     return ok("database", f"{path.name} is sound, {age}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 
@@ -25,15 +26,16 @@ def repair(directory: str) -> None:
 
     Nothing may run; what was finished is kept, what was under way is queued again.
     """
-    paths = paths_of(directory)
-    before = read_owner(paths).database
-    _tell(paths, before, repair_registry(paths))
+    paths = RegistryPaths(Path(directory).expanduser().absolute())
+    _tell(paths, repair_registry(paths))
 
 
-def _tell(paths: RegistryPaths, before: str, done: Repaired) -> None:
-    whole = done.source.name == before and done.source.parent == paths.root
-    began = f"the database {before}, which is sound" if whole else f"{_short(paths, done)}"
+def _tell(paths: RegistryPaths, done: Repaired) -> None:
+    whole = done.source.name == done.before and done.source.parent == paths.root
+    began = f"the database {done.before}, which is sound" if whole else f"{_short(paths, done)}"
     click.echo(f"Began with {began}.")
+    if done.refounded:
+        click.echo("owner.json was lost or damaged: it was written anew, for another instance.")
     click.echo(f"Restored from segments: the ends of {counted(done.ended)}.")
     if done.revoked:
         click.echo(

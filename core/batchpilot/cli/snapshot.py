@@ -114,9 +114,10 @@ def take_snapshot(registry: Registry) -> Snapshot:
 
 
 def _trouble(paths: RegistryPaths) -> Iterator[str]:
-    """Yield what `doctor` would say of a full disk, and of a broker that is full or silent."""
+    """Yield what `doctor` would say of disk and broker, and of messages that were ignored."""
     for finding in (space(paths), *broker(paths, read_owner(paths))):
-        if finding.health is Health.BAD:
+        ignored = finding.check == "messages" and finding.health is not Health.OK
+        if finding.health is Health.BAD or ignored:
             yield f"{finding.check}: {finding.text}; {finding.remedy}"
 
 

@@ -85,8 +85,8 @@ class Answerer:
                 f"{event.get('host')} has asked for {verb!r}, which is not known here",
                 remedy="use the same batchpilot on all hosts",
             )
-        args, kwargs = unpack(event, registry.objects)
         try:
+            args, kwargs = unpack(event, registry.objects)
             returned = getattr(registry, verb)(*args, **kwargs)
         except (TypeError, ValueError, LookupError) as error:
             raise WireError(

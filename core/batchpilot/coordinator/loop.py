@@ -41,6 +41,7 @@ LINGER = 600.0
 SURVEY_EVERY = 0.25
 CALM_EVERY = 1.0
 COALESCE = 0.2
+RECORD_EVERY = 5.0
 MUCH_WORK = 2.0
 RETRY_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -62,7 +63,8 @@ class Coordinator:
         self._stopping = False
         self._busy_until = 0.0
         self._next_survey = 0.0
-        self._seen_generation = 0
+        self._next_look_at_record = 0.0
+        self._pulse = 0
         self._clock = SteadyClock()
 
     def stop(self) -> None:
@@ -124,12 +126,12 @@ class Coordinator:
         """Come to know what happened while no coordinator was there."""
         now = self._clock()
         self._desk.broker.take(self._desk.term)
+        self._settle()
         self._read_pools()
         self.applier.read_tails()
         self.judge.start()
         self.judge.tick(now)
         self.auditor.audit(now, youngest=0.0)
-        self._seen_generation = self._desk.broker.settle_generation(0)
         self.measurer.tick(now)
 
     def _round_or_reconnect(self) -> None:
@@ -158,12 +160,19 @@ class Coordinator:
             self._next_survey = now  # what was let go is fed at once
         if now >= self._next_survey:
             self._look_around(now)
+        self._follow_broker(now)
         self.auditor.tick(now)
         self.copier.tick(now)
         self.measurer.tick(now)
         if self.measurer.unfinished:
             self._busy_until = now + self._linger
         self._coalesce(started)
+
+    def _follow_broker(self, now: float) -> None:
+        """Look now and then whether the user has named another broker."""
+        if now >= self._next_look_at_record:
+            self._next_look_at_record = now + RECORD_EVERY
+            self._desk.broker.check_named(self._desk.paths)
 
     def _look_around(self, now: float) -> None:
         busy = bool(self.measurer.unfinished or self._desk.survey.leases)
@@ -223,6 +232,7 @@ class Coordinator:
 
     def _reconnect(self) -> None:
         """Wait for the broker; where it has lost its data, feed again what was queued."""
+        self._pulse = max(self._pulse, self._desk.broker.pulse)
         self._desk.broker.close()
         attempt = 0
         while not self._stopping:
@@ -242,14 +252,24 @@ class Coordinator:
         self._come_back(self._clock())
 
     def _come_back(self, now: float) -> None:
-        generation = self._desk.broker.settle_generation(self._seen_generation)
         self.judge.restart_watch()
-        if generation != self._seen_generation:
-            self._seen_generation = generation
-            with self._desk.db.write() as tx:
-                tx.set_meta("stream", "0")
-            self.feeder.forget_broker()
-            self.auditor.after_loss(now)
+        self._settle()
+        # A broker that was killed may have lost its last second, too little to be known by it.
+        self.feeder.forget_broker()
+        self.auditor.after_loss(now)
+
+    def _settle(self) -> None:
+        """Where the broker has lost its data, or has those of long ago, fill it again."""
+        with self._desk.db.read() as tx:
+            known = int(tx.meta("generation", 0))
+        generation = self._desk.broker.settle_generation(known, pulse=self._pulse)
+        if generation == known:
+            return
+        self._pulse = 0
+        self._desk.broker.take(self._desk.term)
+        with self._desk.db.write() as tx:
+            tx.set_meta("generation", generation)
+            tx.set_meta("stream", "0")
 
 
 def _say(happening: Happening) -> None:

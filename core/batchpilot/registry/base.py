@@ -30,6 +30,7 @@ from batchpilot.store.locks import locked
 from batchpilot.store.owner import Owner, read_owner, seated, write_owner
 from batchpilot.store.snapshots import Snapshot, reading
 from batchpilot_agent.objects import ObjectStore
+from batchpilot_broker.access import key_mark
 from batchpilot_broker.files import write_aside
 from batchpilot_broker.host import host_name, on_network
 from batchpilot_broker.paths import RegistryPaths
@@ -267,13 +268,19 @@ def _drawn() -> int:
 def _fill(paths: RegistryPaths, entries: Mapping[str, Any]) -> None:
     for directory in (paths.objects, paths.segments, paths.allocations, paths.backup, paths.logs):
         directory.mkdir(mode=0o700)
-    write_aside(paths.secret, secrets.token_bytes(32))
+    secret, registry = secrets.token_bytes(32), secrets.token_hex(8)
+    write_aside(paths.secret, secret)
     create(paths.database(1), network=on_network(paths.root))
     write_owner(
         paths,
         seated(
             paths,
-            Owner(id=secrets.token_hex(8), instance=secrets.token_hex(6), host=host_name()),
+            Owner(
+                id=registry,
+                instance=secrets.token_hex(6),
+                host=host_name(),
+                key=key_mark(secret),
+            ),
         ),
     )
     database = Database(paths)
@@ -283,6 +290,7 @@ def _fill(paths: RegistryPaths, entries: Mapping[str, Any]) -> None:
                 tx,
                 {
                     **entries,
+                    "id": registry,
                     "created": time.time(),
                     "last_job": 0,
                     "term": 1,

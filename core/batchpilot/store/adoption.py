@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from batchpilot_broker.access import key_mark
 from batchpilot_broker.files import write_aside
 from batchpilot_broker.host import host_name
 from batchpilot_broker.paths import RegistryPaths
@@ -72,7 +73,8 @@ def make_another(paths: RegistryPaths) -> None:
     """Make another instance of a registry: nothing said to or by the old one reaches it."""
     owner = read_owner(paths)
     paths.broker.unlink(missing_ok=True)
-    write_aside(paths.secret, secrets.token_bytes(32))
+    secret = secrets.token_bytes(32)
+    write_aside(paths.secret, secret)
     write_owner(
         paths,
         seated(
@@ -83,6 +85,7 @@ def make_another(paths: RegistryPaths) -> None:
                 host=host_name(),
                 term=owner.term,
                 database=owner.database,
+                key=key_mark(secret),
             ),
         ),
     )
@@ -108,5 +111,6 @@ def _take_back(database: Database) -> int:
 
 
 def move_database(paths: RegistryPaths, name: str, term: int) -> None:
-    """Say in `owner.json` that another file is the database now."""
-    write_owner(paths, replace(read_owner(paths), database=name, term=term, pid=0, pid_start=0))
+    """Say in `owner.json` that another file is the database now, and this host its owner."""
+    nobody = replace(read_owner(paths), pid=0, pid_start=0, metrics="")
+    write_owner(paths, replace(nobody, host=host_name(), database=name, term=term))

@@ -34,6 +34,15 @@ from .statements import schema, sql
 BUSY_SECONDS = 30.0
 SCHEMA_VERSION = 1
 
+_DAMAGED = (
+    "malformed",
+    "decode",
+    "no such table",
+    "no such column",
+    "not a database",
+    "has no column",
+)
+
 
 class Transaction:
     """Hold a transaction under way: the connection and the pages of job states."""
@@ -97,6 +106,8 @@ class Database:
                 self._begin("BEGIN")
             try:
                 yield Transaction(self._connection)
+            except sqlite3.DatabaseError as error:
+                raise self._failure(error) from error
             finally:
                 if not nested:
                     self._connection.execute("COMMIT")
@@ -111,6 +122,7 @@ class Database:
             OwnershipLost: The registry was taken over; nothing was written.
             RegistryBusy: Another process held the lock for 30 s.
             StorageError: The disk is full or failing.
+            RegistryDamaged: The database holds what SQLite cannot read.
         """
         with self._lock:
             if self._change is not None:
@@ -123,9 +135,9 @@ class Database:
                 yield transaction
                 transaction.pages.flush()
                 self._connection.execute("COMMIT")
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 self._roll_back()
-                raise self._storage_error(error) from error
+                raise self._failure(error) from error
             except BaseException:
                 self._roll_back()
                 raise
@@ -218,6 +230,17 @@ class Database:
         except sqlite3.OperationalError as error:
             raise self._storage_error(error) from error
 
+    def _failure(self, error: sqlite3.DatabaseError) -> Exception:
+        """Return what a failure of SQLite means: no disk, no lock, or no sound database."""
+        words = str(error)
+        if any(sign in words for sign in _DAMAGED) or type(error) is sqlite3.DatabaseError:
+            return RegistryDamaged(
+                f"{self.path} is damaged: {error}", remedy="run `batchpilot repair`"
+            )
+        if isinstance(error, sqlite3.OperationalError):
+            return self._storage_error(error)
+        return error
+
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
@@ -232,6 +255,18 @@ class Database:
             f"cannot write {self.path}: {error}", remedy="check the space and the rights there"
         )
 
+    def _owner_if_readable(self) -> dict[str, Any] | None:
+        """Return who owns; a coordinator in office writes a damaged record anew at its next beat.
+
+        Nothing tells of a takeover there: whoever takes over puts a whole record in its place.
+        """
+        try:
+            return _owner(self.paths)
+        except (RegistryDamaged, StorageError):
+            if self.term is None:
+                raise
+        return None
+
     def _check_owner(self) -> None:
         """Refuse to write where another host has taken the registry over.
 
@@ -244,8 +279,8 @@ class Database:
         except FileNotFoundError:
             seen = (0, 0)
         if seen != self._seen or (self._cached and self.term is None):
-            owner = _owner(self.paths)
-            if number_of(owner["database"]) > number_of(self.path.name):
+            owner = self._owner_if_readable()
+            if owner is not None and number_of(owner["database"]) > number_of(self.path.name):
                 raise OwnershipLost(
                     f"{self.paths.root} was taken over by {owner['host']}",
                     remedy="load the registry again",
@@ -321,5 +356,9 @@ def _owner(paths: RegistryPaths) -> dict[str, Any]:
     if owner is None:
         raise RegistryMissing(
             f"no registry in {paths.root}", remedy="make one with bp.make_registry(...)"
+        )
+    if not all(isinstance(owner.get(name), str) for name in ("host", "database")):
+        raise RegistryDamaged(
+            f"{paths.owner} does not name the database", remedy="run `batchpilot repair`"
         )
     return owner

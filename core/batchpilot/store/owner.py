@@ -34,6 +34,7 @@ from batchpilot_broker.host import (
     process_start,
 )
 from batchpilot_broker.paths import RegistryPaths
+from batchpilot_broker.shapes import NUMBER, Types, check
 
 from .database import Database, number_of
 
@@ -64,6 +65,7 @@ class Owner:
         inode: Inode of the registry's directory when the instance was made, 0 where the file
             system has none that last.
         place: Path of the directory, where there is no such inode.
+        key: Mark of the registry's secret, by which a damaged one is known.
         metrics: Address of its /metrics, "" for none.
     """
 
@@ -79,7 +81,12 @@ class Owner:
     uid: int = -1
     inode: int = 0
     place: str = ""
+    key: str = ""
     metrics: str = ""
+
+    def with_key(self, mark: str) -> Owner:
+        """Return the same with the mark of the registry's secret."""
+        return replace(self, key=mark)
 
     @property
     def here(self) -> bool:
@@ -110,11 +117,20 @@ def read_owner(paths: RegistryPaths) -> Owner:
         )
     known: dict[str, Any] = {k: record[k] for k in Owner.__dataclass_fields__ if k in record}
     try:
+        check(known, _TYPES)
         return Owner(**known)
     except TypeError as error:
         raise RegistryDamaged(
             f"{paths.owner} is damaged: {error}", remedy="run `batchpilot repair`"
         ) from error
+
+
+_TYPES: Types = {
+    **dict.fromkeys(("id", "instance", "host", "boot", "database"), str),
+    **dict.fromkeys(("place", "key", "metrics"), str),
+    **dict.fromkeys(("pid", "pid_start", "term", "uid", "inode"), int),
+    "heartbeat": NUMBER,
+}
 
 
 def write_owner(paths: RegistryPaths, owner: Owner) -> None:

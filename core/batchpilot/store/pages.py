@@ -52,6 +52,11 @@ LIVE_STATES = (State.QUEUED, State.FED, State.RUNNING)
 ENDED_STATES = (State.DONE, State.ERROR, State.EXPIRED)
 
 
+def column_size(column: Column) -> int:
+    """Return the bytes that a column takes in a page."""
+    return PAGE * _DTYPES[column].itemsize
+
+
 class Pages:
     """Read and change job states through one connection; `flush` writes what changed.
 

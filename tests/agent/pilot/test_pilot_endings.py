@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import msgpack
+import psutil
 from tests.conftest import wait_until
 
 from batchpilot_broker.frames import ENDED, Kind
@@ -256,3 +257,30 @@ def test_what_a_finished_slot_left_running_is_ended(bench: Bench, marks: Marks) 
     bench.await_rows(100)
 
     wait_until(lambda: not alive(int(marks.get("a"))))
+
+
+def test_a_template_that_dies_while_nothing_runs_is_replaced(bench: Bench) -> None:
+    epoch = bench.epoch(lambda x: x)
+    bench.feed(epoch, [(1,)])
+    agent = bench.agent(slots=2)
+    bench.await_rows(100)
+    (template,) = (p for p in psutil.process_iter() if is_template_of(p, bench, "a1"))
+    template.kill()
+    wait_until(lambda: f"{epoch[:12]} ended: signal 9" in bench.words())
+
+    bench.feed(epoch, [(2,)])
+
+    assert bench.await_rows(100, 200)[200].outcome is Outcome.DONE
+    assert agent.poll() is None
+    assert "Traceback" not in bench.words()
+
+
+def is_template_of(process: psutil.Process, bench: Bench, agent: str) -> bool:
+    """Tell whether a process is a template, and not one of its slots, of an agent."""
+    try:
+        line, parent = process.cmdline(), process.parent()
+        above = parent.cmdline() if parent else []
+    except psutil.Error:
+        return False
+    mine = str(bench.paths.root) in line and agent in line
+    return mine and "batchpilot_agent.slot.template" in line and line != above

@@ -59,7 +59,9 @@ AGENT = {
     "protocol": [1, 0],
     "python": "3.11",
     "cloudpickle": "3.1.2",
-    "allocation": "17",
+    "allocation": "17.3",
+    "scheduler_id": "4711_3",
+    "registry": "/home/u/registry",
 }
 ROW = struct.pack("<IIBBHIddQfI", 7, 3, 1, 0, 5, 12, 100.5, 101.25, 640, 33.5, 12 + 48 + 4)
 REPORT = {

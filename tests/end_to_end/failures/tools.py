@@ -143,6 +143,18 @@ def assert_each_done_once(registry: bp.Registry, jobs: int) -> None:
     assert np.array_equal(np.sort(applied(registry)["job"]), np.arange(1, jobs + 1))
 
 
+def run_twice(registry: bp.Registry, jobs: int) -> int:
+    """Check that each job is done and was counted once; return how many were run more than once."""
+    with registry.database.read() as tx:
+        states = read_column(tx.db, "state")
+    done = written(registry)
+    found, times = np.unique(done[done["outcome"] == Outcome.DONE]["job"], return_counts=True)
+
+    assert (states == State.DONE).sum() == len(found) == jobs
+    assert np.array_equal(np.sort(applied(registry)["job"]), np.arange(1, jobs + 1))
+    return int((times > 1).sum())
+
+
 def rq_url(registry: bp.Registry) -> str:
     """Return the broker's URL as RQ's own programs take it."""
     access = read_office(registry.paths, registry.instance)

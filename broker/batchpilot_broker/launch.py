@@ -16,6 +16,7 @@ from .connect import connect
 from .errors import BrokerUnavailable
 from .files import write_aside
 from .host import is_alive, process_start
+from .network import tcp_places
 
 
 UP_WITHIN = 60.0
@@ -27,8 +28,8 @@ LOG = "broker.log"
 LONGEST_SOCKET = 107
 
 _CONF = """\
-port 0
-unixsocket "{socket}"
+port {port}
+{bind}unixsocket "{socket}"
 unixsocketperm 600
 protected-mode yes
 dir "{home}"
@@ -103,7 +104,12 @@ def _launch(binary: ServerBinary, access: Access, home: Path) -> tuple[int, int]
         log.replace(home / f"{LOG}.old")
     conf = home / "broker.conf"
     accounts = users(access, binary.release)
-    text = _CONF.format(socket=home / SOCKET, home=home, log=log, users=accounts)
+    places = tcp_places(access.urls)
+    port = places[0][1] if places else 0
+    bind = f"bind {' '.join(host for host, _ in places)}\n" if places else ""
+    text = _CONF.format(
+        port=port, bind=bind, socket=home / SOCKET, home=home, log=log, users=accounts
+    )
     write_aside(conf, text.encode())
     pid = _spawn([str(binary.path), str(conf)], home)
     start = process_start(pid)

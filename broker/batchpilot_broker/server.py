@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -45,6 +45,7 @@ from .host import (
     runtime_dir,
 )
 from .launch import LOG, SOCKET, command_line, end_process, launch
+from .network import chosen_addresses, chosen_ports, free_port, tcp_places
 from .paths import RegistryPaths
 
 
@@ -56,6 +57,7 @@ __all__ = [
     "discard_broker",
     "ensure_server",
     "find_server",
+    "open_to_network",
     "start_server",
     "stop_server",
 ]
@@ -104,6 +106,37 @@ def start_server(paths: RegistryPaths, instance: str, *, generation: int) -> Acc
     """
     with _alone(instance) as home:
         return _start(paths, instance, home, generation)
+
+
+def open_to_network(
+    paths: RegistryPaths,
+    instance: str,
+    hosts: Sequence[str] | None = None,
+    ports: range | None = None,
+) -> Access:
+    """Let other hosts reach the broker of a registry; it is started again with the data it has.
+
+    Args:
+        paths: Files of the registry.
+        instance: The registry's instance.
+        hosts: Addresses of this host, by default as `chosen_addresses`.
+        ports: Ports to try, by default as `chosen_ports`.
+
+    Raises:
+        BrokerUnavailable: There is no such address or free port, or the server does not come up;
+            the one before goes on then, or is started again.
+    """
+    with _alone(instance) as home:
+        recorded = _recorded(paths, instance)
+        if recorded is not None and (recorded.external or tcp_places(recorded.urls)):
+            return recorded
+        hosts = chosen_addresses() if hosts is None else hosts
+        port = free_port(hosts, chosen_ports() if ports is None else ports)
+        if recorded is not None:
+            stop_server(paths, recorded)
+        generation = recorded.generation if recorded else 0
+        places = [(host, port) for host in hosts]
+        return _start(paths, instance, home, generation, places=places)
 
 
 def stop_server(paths: RegistryPaths, access: Access, *, discard: bool = False) -> bool:
@@ -168,11 +201,21 @@ def _use(paths: RegistryPaths, instance: str, access: Access) -> Access:
     return settled
 
 
-def _start(paths: RegistryPaths, instance: str, home: Path, generation: int) -> Access:
+def _start(
+    paths: RegistryPaths,
+    instance: str,
+    home: Path,
+    generation: int,
+    *,
+    places: Sequence[tuple[str, int]] | None = None,
+) -> Access:
+    """Start a server on its socket, and at the places given, by default where it was before."""
     before = _kept(instance)
+    if places is None:
+        places = tcp_places(before.urls) if before is not None else []
     known = before is not None and before.username == COORDINATOR
     access = Access(
-        urls=(f"unix://{home / SOCKET}",),
+        urls=(f"unix://{home / SOCKET}", *(f"redis://{host}:{port}" for host, port in places)),
         username=COORDINATOR,
         password=before.password if before and known else new_password(),
         generation=max(generation, before.generation if before else 0),

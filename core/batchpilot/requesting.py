@@ -7,14 +7,17 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
 from batchpilot_agent.launch import agent_command, clean_environment
 from batchpilot_agent.launchers.batch import BatchLauncher
 from batchpilot_agent.launchers.choosing import BATCH_SYSTEMS
 from batchpilot_agent.launchers.nouns import AllocationRequest
+from batchpilot_agent.launchers.ssh import SSHLauncher, host_of
 from batchpilot_broker.paths import RegistryPaths
 
-from .pools import BatchPool
+from .pools import SSH, BatchPool, RemotePool
 from .store.allocations import (
     Pilot,
     Stage,
@@ -26,8 +29,10 @@ from .store.allocations import (
 from .store.database import Database
 
 
-def launcher_of(kind: str, paths: RegistryPaths) -> BatchLauncher:
+def launcher_of(kind: str, paths: RegistryPaths) -> BatchLauncher | SSHLauncher:
     """Return the launcher of a kind of pool."""
+    if kind == SSH.__name__:
+        return SSHLauncher(paths=paths)
     return BATCH_SYSTEMS[kind](paths=paths)
 
 
@@ -36,8 +41,13 @@ def new_allocation() -> str:
     return secrets.token_hex(4)
 
 
-def request_of(
-    pool: BatchPool, paths: RegistryPaths, allocation: str, agents: int, variables: str
+def request_of(  # noqa: PLR0913, PLR0917 - the facts of one request
+    pool: RemotePool,
+    paths: RegistryPaths,
+    allocation: str,
+    agents: int,
+    variables: str,
+    taken: Sequence[str] = (),
 ) -> AllocationRequest:
     """Return the request for some agents of a pool.
 
@@ -47,6 +57,7 @@ def request_of(
         allocation: Name of the allocation.
         agents: How many.
         variables: What the job script is rendered with, as JSON.
+        taken: Elements of the pool that have not ended: their hosts get no other agent.
     """
     command = agent_command(
         paths,
@@ -62,8 +73,9 @@ def request_of(
         walltime=pool.walltime,
         allocation=allocation,
         variables=variables,
+        crowd=agents,
     )
-    return AllocationRequest(
+    request = AllocationRequest(
         id=allocation,
         pool=pool.name,
         agents=agents,
@@ -72,25 +84,38 @@ def request_of(
         memory=pool.memory,
         gpus=pool.gpus,
         walltime=pool.walltime,
-        throttle=pool.throttle,
         variables=json.loads(variables),
-        template=pool.template,
-        directives_skip=tuple(pool.directives_skip),
-        directives_extra=tuple(pool.directives_extra),
         setup=tuple(pool.setup),
         env={**_paths_of(pool), **pool.env},
         work_dir=pool.work_dir or "/",
     )
+    if isinstance(pool, SSH):
+        return replace(request, hosts=_free_hosts(pool, taken), max_load=pool.max_load)
+    if not isinstance(pool, BatchPool):
+        return request
+    return replace(
+        request,
+        throttle=pool.throttle,
+        template=pool.template,
+        directives_skip=tuple(pool.directives_skip),
+        directives_extra=tuple(pool.directives_extra),
+    )
 
 
-def _paths_of(pool: BatchPool) -> dict[str, str]:
+def _free_hosts(pool: SSH, taken: Sequence[str]) -> tuple[str, ...]:
+    """Return the hosts without an agent."""
+    busy = {host_of(element) for element in taken}
+    return tuple(host for host in pool.hosts if host not in busy)
+
+
+def _paths_of(pool: RemotePool) -> dict[str, str]:
     """Return where an agent finds what its coordinator finds, if it has the same interpreter."""
     ours = {} if pool.python else {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     return {name: value for name, value in clean_environment(ours).items() if value}
 
 
 def pilots_of(
-    pool: BatchPool, allocation: str, agents: int, variables: str, now: float
+    pool: RemotePool, allocation: str, agents: int, variables: str, now: float
 ) -> list[Pilot]:
     """Return what is noted of the agents of a request before it is made."""
     kind = type(pool).__name__
@@ -117,7 +142,7 @@ def scripts_of(pool: BatchPool, paths: RegistryPaths, agents: int) -> list[str]:
     return launcher_of(type(pool).__name__, paths).scripts(request)
 
 
-def ask_for_agents(pool: BatchPool, database: Database, agents: int) -> list[str]:
+def ask_for_agents(pool: RemotePool, database: Database, agents: int) -> list[str]:
     """Ask for agents now; return what the batch system calls them.
 
     Raises:

@@ -10,7 +10,7 @@ from batchpilot_broker.paths import RegistryPaths
 
 from . import control
 from .errors import BatchpilotError
-from .pools import AgentPool, BatchPool, Local, from_records
+from .pools import AgentPool, BatchPool, Local, RemotePool, from_records
 from .requesting import ask_for_agents, scripts_of
 from .store.database import Database
 
@@ -26,7 +26,7 @@ def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> l
     """
     chosen = _chosen_pool(paths, pool)
     control.start(paths)
-    if isinstance(chosen, BatchPool):
+    if isinstance(chosen, RemotePool):
         database = Database(paths)
         try:
             return ask_for_agents(chosen, database, n)

@@ -58,6 +58,7 @@ class AllocationRequest:
         env: Variables for its environment.
         work_dir: Where it is started.
         hosts: Hosts that may get one, where agents are started host by host.
+        max_load: Most load a core of a host that gets one, 0 for any.
     """
 
     id: str
@@ -77,6 +78,7 @@ class AllocationRequest:
     env: Mapping[str, str] = field(default_factory=dict)
     work_dir: str = "/"
     hosts: tuple[str, ...] = ()
+    max_load: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

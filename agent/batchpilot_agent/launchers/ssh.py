@@ -40,14 +40,12 @@ class SSHLauncher:
     Attributes:
         paths: The registry, the same path on every host.
         ssh: The client, with options such as `-F FILE`.
-        max_load: Most load a core of a host that gets an agent, 0 for any.
         run: Runs commands.
         clock: Gives the Unix time.
     """
 
     paths: RegistryPaths
     ssh: tuple[str, ...] = ("ssh",)
-    max_load: float = 0.0
     run: Run = field(default_factory=Runner)
     clock: Callable[[], float] = time.time
 
@@ -83,6 +81,10 @@ class SSHLauncher:
         keep_submitted(directory, submitted)
         return submitted
 
+    def scripts(self, request: AllocationRequest) -> list[str]:
+        """Return what hosts are told to do."""
+        return [self.script(request)]
+
     def script(self, request: AllocationRequest) -> str:
         """Return what a host is told to do; an agent's number and output are its arguments."""
         exports = [f"export {name}={shlex.quote(value)}" for name, value in request.env.items()]
@@ -113,7 +115,7 @@ class SSHLauncher:
         def start(n: int) -> tuple[Sequence[str], str]:
             number = first + n
             output = self.paths.element_output(request.id, number).absolute()
-            load = f"{self.max_load:g}" if self.max_load else ""
+            load = f"{request.max_load:g}" if request.max_load else ""
             command = (*request.command, "--element", str(number))
             return (load, request.work_dir, str(output), *command), script
 
@@ -122,8 +124,7 @@ class SSHLauncher:
     def _look(self, elements: Iterable[str], signal: str) -> dict[str, ElementStatus]:
         by_host: dict[str, list[str]] = {}
         for element in elements:
-            host, _, process = element.rpartition("|")
-            by_host.setdefault(host, []).append(process)
+            by_host.setdefault(host_of(element), []).append(element.rpartition("|")[2])
         hosts = list(by_host)
         script = (_HERE / "look.sh").read_text()
         answers = self._each(hosts, lambda n: ((signal, *by_host[hosts[n]]), script))
@@ -150,6 +151,16 @@ class SSHLauncher:
             return []
         with ThreadPoolExecutor(min(AT_ONCE, len(hosts))) as pool:
             return list(zip(hosts, pool.map(speak, range(len(hosts))), strict=True))
+
+
+def host_of(element: str) -> str:
+    """Return the host of an element.
+
+    Example:
+        >>> host_of("node7|4711:99")
+        'node7'
+    """
+    return element.rpartition("|")[0]
 
 
 def _sort(host: str, said: Completed, elements: list[str], refused: list[str]) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from batchpilot.pools import BatchPool
+from batchpilot.pools import RemotePool
 from batchpilot.requesting import launcher_of, new_allocation, pilots_of, request_of
 from batchpilot.store.allocations import Pilot, Stage
 from batchpilot_agent.errors import LaunchError, LaunchRefused
@@ -86,7 +86,7 @@ class Allocator:
         for system in self._systems.values():
             self._collect(system, now)
         held = self.desk.held()
-        pools = self.desk.batch_pools()
+        pools = self.desk.remote_pools()
         waiting = self.desk.waiting() if pools and not held else []
         for pool in pools:
             demand = {} if held else demand_of(pool, waiting)
@@ -133,7 +133,7 @@ class Allocator:
         if self._troubles.worked(agent) is False:
             self._troubles.failed(pilot, reason, now)
 
-    def _scale(self, pool: BatchPool, demand: dict[str, int], now: float, *, held: bool) -> None:
+    def _scale(self, pool: RemotePool, demand: dict[str, int], now: float, *, held: bool) -> None:
         supply = self._roster.of_pool(pool.name)
         surplus = surplus_of(demand, supply)
         since = self._since(self._surplus_since, pool.name, now, going_on=bool(surplus))
@@ -179,13 +179,14 @@ class Allocator:
             result = LaunchError(str(error))
         then(result, now)
 
-    def _submit(self, pool: BatchPool, key: str, agents: int, now: float) -> None:
+    def _submit(self, pool: RemotePool, key: str, agents: int, now: float) -> None:
         system = self._system(type(pool).__name__)
         if system.errand is not None:
             return
         self._short_since.pop(pool.name, None)
         allocation = new_allocation()
-        request = request_of(pool, self.desk.paths, allocation, agents, key)
+        taken = [pilot.id for pilot in self._roster.of_pool(pool.name)]
+        request = request_of(pool, self.desk.paths, allocation, agents, key, taken)
         self._roster.add(pilots_of(pool, allocation, agents, key, now))
         then = partial(self._submitted, pool.name, allocation)
         self._send(system, partial(system.launcher.submit, request), then, pool.name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgpack
 import numpy as np
 
-from batchpilot.pools import AgentPool, BatchPool, Local, Pool
+from batchpilot.pools import AgentPool, Local, Pool, RemotePool
 from batchpilot.store.changing import ROW_DTYPE, Applied, apply_rows
 from batchpilot.store.database import Database, Transaction
 from batchpilot.store.pages import Ids, ranges_of
@@ -87,9 +87,9 @@ class Desk:
         """Return the pools whose agents this coordinator starts itself."""
         return [pool for pool in self.pools if isinstance(pool, Local)]
 
-    def batch_pools(self) -> list[BatchPool]:
-        """Return the pools whose agents a batch system starts."""
-        return [pool for pool in self.pools if isinstance(pool, BatchPool)]
+    def remote_pools(self) -> list[RemotePool]:
+        """Return the pools whose agents are asked for on other machines."""
+        return [pool for pool in self.pools if isinstance(pool, RemotePool)]
 
     def waiting(self) -> list[tuple[ResourceClass, int]]:
         """Return the unfinished jobs of each class that has some."""

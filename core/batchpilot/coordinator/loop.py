@@ -26,6 +26,7 @@ from .canceller import Canceller
 from .clock import SteadyClock
 from .copier import Copier
 from .desk import Desk
+from .doorkeeper import Doorkeeper
 from .feeder import Feeder
 from .happenings import BrokerChanged, Bus, ChunksFed, Happening, JobsEnded, Rejected
 from .judge import Judge
@@ -112,6 +113,7 @@ class Coordinator:
         self.releaser = Releaser(self._desk)
         self.judge = Judge(self._desk, self.applier)
         self.welcomer = Welcomer(self._desk)
+        self.doorkeeper = Doorkeeper(self._desk)
         self.scaler = Scaler(self._desk)
         self.allocator = Allocator(self._desk, self.judge)
         self.auditor = Auditor(self._desk, self.applier)
@@ -178,6 +180,7 @@ class Coordinator:
         busy = bool(self.measurer.unfinished or self._desk.survey.leases)
         self._next_survey = now + (SURVEY_EVERY if busy else CALM_EVERY)
         self._read_pools()
+        self.doorkeeper.tick(now)
         self.judge.tick(now)
         self.welcomer.tick()
         self.scaler.tick(now)

@@ -10,13 +10,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from batchpilot.pools import BatchPool
+from batchpilot.pools import RemotePool
 from batchpilot.resources import fits
 from batchpilot.store.allocations import Pilot, Stage, variables_key
 from batchpilot_broker.nouns import ResourceClass
 
 
-def demand_of(pool: BatchPool, waiting: Iterable[tuple[ResourceClass, int]]) -> dict[str, int]:
+def demand_of(pool: RemotePool, waiting: Iterable[tuple[ResourceClass, int]]) -> dict[str, int]:
     """Return how many agents a pool's unfinished jobs would keep busy, by variables.
 
     Args:
@@ -37,7 +37,7 @@ def demand_of(pool: BatchPool, waiting: Iterable[tuple[ResourceClass, int]]) -> 
 
 
 def shortage_of(
-    pool: BatchPool, demand: Mapping[str, int], supply: Sequence[Pilot]
+    pool: RemotePool, demand: Mapping[str, int], supply: Sequence[Pilot]
 ) -> dict[str, int]:
     """Return how many agents to submit, by variables: not more than the pool may have.
 
@@ -48,7 +48,7 @@ def shortage_of(
     """
     room = pool.max_agents - len(supply)
     waiting = sum(pilot.stage is not Stage.RUNNING for pilot in supply)
-    room = min(room, (pool.backlog or pool.max_agents) - waiting)
+    room = min(room, pool.most_waiting - waiting)
     short = {}
     for key, wanted in demand.items():
         lacking = min(room, wanted - sum(pilot.variables == key for pilot in supply))

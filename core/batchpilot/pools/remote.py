@@ -18,6 +18,16 @@ class RemotePool(AgentPool):
     env: Mapping[str, str] = field(default_factory=dict)
     work_dir: str = ""
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Return the resources that only a job script knows, such as `partition`."""
+        return {k: v for k, v in self.resources.items() if k not in KNOWN_RESOURCES}
+
+    @property
+    def most_waiting(self) -> int:
+        """Return how many agents may be asked for that have not come."""
+        return self.max_agents
+
     def __post_init__(self) -> None:
         """Take lists as tuples, so that a pool equals the one that is read back."""
         for name in ("setup", "directives_skip", "directives_extra", "hosts"):
@@ -56,9 +66,9 @@ class BatchPool(RemotePool):
     directives_extra: Sequence[str] = ()
 
     @property
-    def variables(self) -> dict[str, Any]:
-        """Return the resources that only the template knows, such as `partition`."""
-        return {k: v for k, v in self.resources.items() if k not in KNOWN_RESOURCES}
+    def most_waiting(self) -> int:
+        """Return how many agents may wait in the queue."""
+        return self.backlog or self.max_agents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

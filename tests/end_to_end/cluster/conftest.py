@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+import shlex
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import beds
 from tests.beds import (
     SlurmTestbed,
     UserPython,
+    as_user,
     give,
     normal_user,
     open_farm,
@@ -142,3 +149,69 @@ def pbs_site() -> Iterator[Site]:
     user = normal_user()
     with open_place(user) as place, open_farm("pbs", place, user) as (_, environment):
         yield from _site("PBS", place, user, environment)
+
+
+@dataclass(frozen=True)
+class SSHSite:
+    """A site with hosts of their own, and a client that finds them.
+
+    Attributes:
+        site: Where the user works.
+        bed: Directory of the hosts.
+    """
+
+    site: Site
+    bed: Path
+
+    def run_on(self, host: str, text: str) -> str:
+        """Run a Python program on a host as the user, beside the study; return its words."""
+        exports = [f"{name}={value}" for name, value in self.site.python.environment.items()]
+        remote = shlex.join(["env", *exports, self.site.python.executable, "-c", text])
+        place = shlex.quote(str(self.site.place))
+        client = ["ssh", "-F", str(self.bed / "ssh_config"), host]
+        command = [*as_user(self.site.python.user), *client, f"cd {place} && {remote}"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+
+@contextmanager
+def _hosts(place: Path, user: str) -> Iterator[Path]:
+    """Start hosts, and let the user's own client find them by their names."""
+    bed = place / "hosts"
+    script = str(Path(beds.__file__).parent / "testbed" / "ssh-testbed")
+    port = str(20000 + os.getpid() % 20000)
+    up = ["up", "-n", "2", "-u", user, "--netns", "--port", port, "--subnet", "10.79.7"]
+    config = Path(pwd.getpwnam(user).pw_dir) / ".ssh" / "config"
+    try:
+        subprocess.run([script, *up, "-d", str(bed)], check=True, capture_output=True)
+        config.parent.mkdir(mode=0o700, exist_ok=True)
+        config.write_text(f"Include {bed}/ssh_config\n")
+        give(config.parent, user)
+        yield bed
+    finally:
+        config.unlink(missing_ok=True)
+        subprocess.run([script, "down", "-d", str(bed), "--purge"], check=True, capture_output=True)
+
+
+@pytest.fixture
+def ssh_site() -> Iterator[SSHSite]:
+    """Give two hosts with networks and names of their own."""
+    user = normal_user()
+    if not user:
+        pytest.skip("hosts with networks of their own need root")
+    with open_place(user) as place:
+        for site in _site("SSH", place, user, dict(os.environ)):
+            with _hosts(place, user) as bed:
+                yield SSHSite(site, bed)
+                site.call("agents", "stop", "registry")
+
+
+@pytest.fixture
+def mixed_site(slurm_bed: SlurmTestbed) -> Iterator[SSHSite]:
+    """Give the same hosts beside a real Slurm."""
+    user = normal_user()
+    with open_place(user) as place:
+        for site in _site("Slurm", place, user, slurm_bed.environment):
+            with _hosts(place, user) as bed:
+                yield SSHSite(site, bed)
+                site.call("agents", "stop", "registry")

@@ -107,8 +107,10 @@ def test_a_process_that_has_taken_the_number_of_an_agent_is_not_touched(
 
 
 def test_a_busy_host_is_skipped_and_told(hosts: Hosts) -> None:
-    busy = SSHLauncher(paths=hosts.paths, ssh=hosts.ssh, max_load=1e-9)
-    request = AllocationRequest(id="busy", pool="ssh", agents=2, command=AGENT, hosts=BOTH)
+    busy = SSHLauncher(paths=hosts.paths, ssh=hosts.ssh)
+    request = AllocationRequest(
+        id="busy", pool="ssh", agents=2, command=AGENT, hosts=BOTH, max_load=1e-9
+    )
 
     with pytest.raises(LaunchPostponed, match=r"host1 is busy: load .* cores; host2 is busy"):
         busy.submit(request)

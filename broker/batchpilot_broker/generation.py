@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .keys import Keys
 
@@ -26,7 +26,8 @@ def settle_generation(client: Redis, instance: str, highest: int, *, pulse: int 
         pulse: Last pulse of the coordinator that is in office, 0 for none.
     """
     keys = Keys(instance)
-    kept, counted = map(_number, client.mget(keys.generation, keys.pulse))
+    stored: Any = client.mget(keys.generation, keys.pulse)
+    kept, counted = map(_number, stored)
     if kept and kept >= highest and counted >= pulse:
         return kept
     if kept:

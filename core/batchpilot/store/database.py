@@ -201,6 +201,8 @@ class Database:
             ) from error
         try:
             connection.execute("PRAGMA cache_size = -16384")
+            if self._cached and self.writeable:
+                _keep_journal(connection)
             version = connection.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.DatabaseError as error:
             connection.close()
@@ -314,6 +316,15 @@ def copy_database(source: Path, target: Path) -> None:
             f"cannot copy {source} to {target}: {error}",
             remedy="check the space and the rights there",
         ) from error
+
+
+def _keep_journal(connection: sqlite3.Connection) -> None:
+    """Let the rollback journal be overwritten, not deleted: the cheapest on a network file system.
+
+    A write-ahead log is noted in the database; other modes hold for one connection.
+    """
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
+        connection.execute("PRAGMA journal_mode = PERSIST")
 
 
 def number_of(name: str) -> int:

@@ -164,8 +164,8 @@ def _source(paths: RegistryPaths) -> tuple[Path, object]:
     owner = read_json(paths.owner) or {}
     database = paths.root / str(owner.get("database", ""))
     copies = [paths.snapshot, *paths.backup.glob("registry-*.db")] if owner.get("pid") else []
-    found = max(((p.stat().st_mtime_ns, p) for p in copies if p.exists()), default=None)
-    path = database if found is None else found[1]
+    written, path = max(((_stamp(copy)[0], copy) for copy in copies), default=(0, database))
+    path = path if written else database
     return path, (path, *_stamps(path))
 
 
@@ -230,15 +230,21 @@ def _is_whole(copy: Path) -> bool:
 
 
 def _stamps(path: Path) -> list[tuple[int, int, int]]:
-    stamps = []
-    for suffix in ("", *_COMPANIONS):
-        try:
-            stat = Path(f"{path}{suffix}").stat()
-            stamps.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
-        except FileNotFoundError:
-            stamps.append((0, 0, 0))
-    return stamps
+    return [_stamp(Path(f"{path}{suffix}")) for suffix in ("", *_COMPANIONS)]
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Return time, inode and size of a file by opening it: that asks the server, not a cache."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0, 0, 0
+    try:
+        stat = os.fstat(fd)
+    finally:
+        os.close(fd)
+    return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
 
 def _last_written(path: Path) -> float:
-    return max(mtime for _, mtime, _ in _stamps(path)) / 1e9
+    return max(mtime for mtime, _, _ in _stamps(path)) / 1e9

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from batchpilot_broker.errors import StorageError
 from batchpilot_broker.files import read_json
+from batchpilot_broker.journal import LogFormat, start_log
 from batchpilot_broker.paths import RegistryPaths
 
 from .keeper import keep
@@ -30,22 +31,24 @@ from .settings import Exit, Settings
 def main(argv: list[str] | None = None) -> int:
     """Be an agent; return its exit code."""
     args = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format=f"%(asctime)s {args.agent} %(levelname)s %(message)s",
-    )
     paths = RegistryPaths(args.registry.absolute())
     try:
         owner = read_json(paths.owner)
     except StorageError as error:
+        _start_log(args)
         logging.error("%s", error)  # noqa: LOG015, TRY400 - nothing is set up yet, and the message says it all
         return Exit.REGISTRY_GONE
+    _start_log(args, registry=str((owner or {}).get("id", "")))
     if owner is None or "instance" not in owner:
         logging.error("%s is no registry", paths.root)  # noqa: LOG015 - nothing is set up yet
         return Exit.REGISTRY_GONE
     settings = _settings(args, paths, str(owner["instance"]))
     return keep(settings.markers, settings.scratch, lambda: _fly(settings))
+
+
+def _start_log(args: argparse.Namespace, **facts: str) -> None:
+    text = f"%(asctime)s {args.agent} %(levelname)s %(message)s"
+    start_log(args.log_format, text, agent=args.agent, **facts)
 
 
 def _fly(settings: Settings) -> int:
@@ -93,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--start", choices=("fork", "spawn"), default="fork", help="how slots come into being")
     add("--walltime", type=float, default=0.0, help="seconds until its allocation ends")
     add("--allocation", default="", help="id of its allocation")
+    add("--log-format", choices=list(LogFormat), default="text", help="how log lines are written")
     return parser
 
 

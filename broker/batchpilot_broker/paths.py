@@ -8,6 +8,7 @@
     broker.json          0600: where the broker is, and its password
     secret               0600: the key of every seal
     owner.json           host, pid, term, heartbeat of the owner
+    prometheus-targets.json   where the coordinator shows its metrics
     logs/                what coordinator, supervisor and agents say
     external/<job>/      files of the jobs' own
 
@@ -74,6 +75,11 @@ class RegistryPaths:
     def owner(self) -> Path:
         """Return the record of the owner."""
         return self.root / "owner.json"
+
+    @property
+    def targets(self) -> Path:
+        """Return the file that tells Prometheus where the coordinator is."""
+        return self.root / "prometheus-targets.json"
 
     @property
     def external(self) -> Path:

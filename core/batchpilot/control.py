@@ -14,16 +14,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 from batchpilot_broker.files import read_json
 from batchpilot_broker.host import boot_id, host_name, is_alive, process_start
+from batchpilot_broker.journal import LogFormat
 from batchpilot_broker.paths import RegistryPaths
 
-from .errors import BatchpilotError, BrokerError, BrokerUnavailable, CoordinatorFailed
+from .errors import (
+    BatchpilotError,
+    BrokerError,
+    BrokerUnavailable,
+    CoordinatorFailed,
+    RegistryError,
+    StorageError,
+)
+from .monitoring import words_of
 from .notices import warn
 from .store.agents import live_agents
 from .store.database import Database
@@ -156,9 +165,14 @@ def start_broker(paths: RegistryPaths, url: str | None = None) -> None:
     ensure_server(paths, read_owner(paths).instance, url)
 
 
-def run_foreground(paths: RegistryPaths) -> NoReturn:
-    """Become the supervisor, so that Ctrl-C and SIGTERM reach it and nothing comes between."""
-    command = _command(paths)
+def run_foreground(paths: RegistryPaths, words: Sequence[str] = ()) -> NoReturn:
+    """Become the supervisor, so that Ctrl-C and SIGTERM reach it and nothing comes between.
+
+    Args:
+        paths: The registry's files.
+        words: Options for the coordinators that it starts.
+    """
+    command = [*_command(paths), *words]
     os.execve(command[0], command, _environment())  # noqa: S606 - our own program
 
 
@@ -228,7 +242,7 @@ def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> l
 
     from batchpilot_agent.launch import launch_local  # noqa: PLC0415 - only needed here
 
-    from .pools import Interactive, Local, from_records  # noqa: PLC0415 - numpy-free start
+    from .pools import External, Interactive, Local, from_records  # noqa: PLC0415 - numpy-free start
 
     start(paths)
     database = Database(paths)
@@ -236,9 +250,13 @@ def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> l
         stored = tx.meta("pools")
     database.close()
     pools = from_records(json.loads(stored)) if stored else [Local()]
-    chosen = [p for p in pools if not isinstance(p, Interactive) and pool in (None, p.name)]
+    ours = [p for p in pools if not isinstance(p, Interactive | External)]
+    chosen = [p for p in ours if pool in (None, p.name)]
     if not chosen:
-        raise BatchpilotError(f"there is no pool {pool!r}", remedy="assign it to reg.pools first")
+        raise BatchpilotError(
+            f"there is no pool {pool or 'of this machine'!r} whose agents are started so",
+            remedy="assign it to reg.pools first; agents of an external pool: `agents run`",
+        )
     ids = [f"{chosen[0].name}-{secrets.token_hex(4)}" for _ in range(n)]
     for agent in ids:
         keeper = launch_local(
@@ -250,6 +268,7 @@ def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> l
             memory=chosen[0].memory,
             idle_timeout=chosen[0].idle_timeout,
             start=chosen[0].start,
+            log_format=_kept(paths, "log_format") or LogFormat.TEXT,
         )
         _agents.append(keeper)
     return ids
@@ -292,7 +311,23 @@ def _launch_supervisor(paths: RegistryPaths) -> subprocess.Popen[bytes]:
 
 
 def _command(paths: RegistryPaths) -> list[str]:
-    return [sys.executable, "-m", "batchpilot.supervisor", str(paths.root)]
+    words = words_of({"log_format": _kept(paths, "log_format")})
+    return [sys.executable, "-m", "batchpilot.supervisor", str(paths.root), *words]
+
+
+def _kept(paths: RegistryPaths, name: str) -> Any:
+    """Return what the registry keeps under a name; None where its database cannot be read."""
+    try:
+        database = Database(paths, writeable=False)
+    except (RegistryError, StorageError) as error:
+        _log.debug("the coordinator will tell: %s", error)
+        return None
+    try:
+        with database.read() as tx:
+            stored = tx.meta(name)
+    finally:
+        database.close()
+    return json.loads(stored) if stored else None
 
 
 def _environment() -> dict[str, str]:

@@ -97,9 +97,37 @@ class Local:
         return int(self.resources.get("gpus", 0))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class External(Local):
+    """Let agents work that something else starts: Kubernetes, systemd, or you by hand.
+
+    They are started by `batchpilot agents run REG --pool NAME`. How many there should be is the
+    metric `batchpilot_pool_wanted_agents`; the coordinator starts none.
+
+    Args:
+        slots: Most jobs at once per agent, as agents are started.
+        min_agents: Agents wanted while there is work.
+        max_agents: Most agents wanted at once.
+        resources: What a whole agent has: `ncpus`, `memory` (MB), `gpus`; by default one core a
+            slot. Jobs that ask for more are refused.
+        name: Name of the pool.
+
+    Example:
+        >>> External(name="kubernetes", slots=4, max_agents=20).ncpus
+        4
+    """
+
+    slots: int = 1
+    name: str = "external"
+
+
 Pool = Interactive | Local
 
-_KINDS: dict[str, type[Interactive | Local]] = {"Interactive": Interactive, "Local": Local}
+_KINDS: dict[str, type[Interactive | Local]] = {
+    "Interactive": Interactive,
+    "Local": Local,
+    "External": External,
+}
 
 
 def check_pools(pools: Pool | Sequence[Pool]) -> list[Pool]:
@@ -113,7 +141,7 @@ def check_pools(pools: Pool | Sequence[Pool]) -> list[Pool]:
         if not isinstance(pool, Interactive | Local):
             raise DefinitionError(
                 f"{pool!r} is not a pool",
-                remedy="use bp.pools.Local(...) or bp.pools.Interactive()",
+                remedy="use bp.pools.Local(...), bp.pools.External(...) or bp.pools.Interactive()",
             )
         if isinstance(pool, Local):
             _check_local(pool)
@@ -138,7 +166,9 @@ def _check_local(pool: Local) -> None:
         (bool(unknown), f"unknown resources {sorted(unknown)}"),
     ):
         if wrong:
-            raise DefinitionError(f"pool {pool.name}: {what}", remedy="see help(bp.pools.Local)")
+            raise DefinitionError(
+                f"pool {pool.name}: {what}", remedy=f"see help(bp.pools.{type(pool).__name__})"
+            )
 
 
 def make_pool(record: Mapping[str, Any]) -> Pool:

@@ -53,6 +53,7 @@ class Desk:
         survey: The agents and leases as last seen.
         pools: The pools as last read.
         seed: The registry's seed.
+        log_format: How agents are to write their logs, text or json.
     """
 
     paths: RegistryPaths
@@ -66,6 +67,7 @@ class Desk:
     seed: int
     survey: Survey = field(default_factory=_nothing)
     pools: list[Pool] = field(default_factory=list)
+    log_format: str = "text"
 
     def slots(self) -> int:
         """Return the slots of all live agents, or of the first to come while there is none."""

@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 import msgpack
 
 from batchpilot.errors import NoSuchPool
-from batchpilot.pools import Local
+from batchpilot.pools import External, Local
 from batchpilot.resources import check_servable
 from batchpilot.store.launches import LaunchFailure, forget_failure, note_failure
 from batchpilot_agent.launch import launch_local
 from batchpilot_agent.settings import Exit
+from batchpilot_broker.journal import spoken
 from batchpilot_broker.nouns import ResourceClass
 
 from .desk import Desk
-from .happenings import LaunchFailed
+from .happenings import LaunchFailed, SchedulerCalled
 from .judge import misfit
 
 
@@ -78,7 +79,7 @@ class Scaler:
             supply = self._supply(pool.name)
             self.wanted[pool.name] = 0 if held else wanted_agents(pool, jobs)
             pause = self._trouble.get(pool.name, _Trouble()).until
-            if now >= pause:
+            if now >= pause and not isinstance(pool, External):
                 for _ in range(self.wanted[pool.name] - supply):
                     self._start(pool)
 
@@ -103,6 +104,7 @@ class Scaler:
 
     def _start(self, pool: Local) -> None:
         agent = f"{pool.name}-{secrets.token_hex(4)}"
+        begun = time.perf_counter()
         process = launch_local(
             self.desk.paths,
             agent_id=agent,
@@ -112,7 +114,9 @@ class Scaler:
             memory=pool.memory,
             idle_timeout=pool.idle_timeout,
             start=pool.start,
+            log_format=self.desk.log_format,
         )
+        self.desk.bus.tell(SchedulerCalled("local", "submit", time.perf_counter() - begun))
         self._started[agent] = _Starting(pool.name, process)
 
     def _reap(self, now: float) -> None:
@@ -149,7 +153,7 @@ class Scaler:
         trouble.failures += 1
         log = self.desk.paths.logs / f"{agent}.log"
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        words = "\n".join(lines[-SHOWN_LINES:])
+        words = "\n".join(map(spoken, lines[-SHOWN_LINES:]))
         with self.desk.db.write() as tx:
             note_failure(
                 tx, LaunchFailure(pool=pool, time=now, failures=trouble.failures, words=words)

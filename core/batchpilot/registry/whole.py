@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 from batchpilot.configuration import ConfFile, Names, checked_names, configuration
@@ -102,6 +103,8 @@ def make_registry(  # noqa: PLR0913 - all that can be said of a study at its beg
         "default_resources": conf.default_resources,
         "max_concurrent_jobs": conf.max_concurrent_jobs,
         "pools": to_records(conf.pools) if conf.pools else None,
+        "metrics": asdict(conf.metrics) if conf.metrics else None,
+        "log_format": conf.log_format,
     }
     kept = {name: json.dumps(value) for name, value in settings.items() if value}
     registry = Registry(make_files(file_dir, seed=seed, kind="map", work_dir=where, settings=kept))

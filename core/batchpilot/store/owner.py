@@ -143,6 +143,7 @@ class Office:
             pid=os.getpid(),
             pid_start=process_start(os.getpid()),
             term=term,
+            metrics="",
         )
         self.beat()
         return int(term)

@@ -1,7 +1,8 @@
 """SQL by name: `sql("read_page")` returns the statement below `-- name: read_page`.
 
 The statements stand in `sql/queries.sql` (what changes the registry, and what that needs),
-`sql/reading.sql` (what only queries need) and `sql/sweeping.sql` (what only a sweep needs).
+`sql/reading.sql` (what only queries need), `sql/sweeping.sql` (what only a sweep needs) and
+`sql/watching.sql` (what only metrics need).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from importlib.resources import files
 @cache
 def _statements() -> dict[str, str]:
     folder = files(__package__) / "sql"
-    names = ("queries.sql", "reading.sql", "sweeping.sql")
+    names = ("queries.sql", "reading.sql", "sweeping.sql", "watching.sql")
     text = "\n".join((folder / name).read_text() for name in names)
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}

@@ -9,7 +9,15 @@ import pytest
 
 import batchpilot as bp
 from batchpilot.errors import DefinitionError
-from batchpilot.pools import Interactive, Local, check_pools, from_records, to_records, usable_cores
+from batchpilot.pools import (
+    External,
+    Interactive,
+    Local,
+    check_pools,
+    from_records,
+    to_records,
+    usable_cores,
+)
 
 from .conftest import HandMade, Make
 
@@ -61,6 +69,7 @@ def test_one_pool_need_not_be_in_a_list(hand_made: Make) -> None:
         ([Local(slots=1, min_agents=3, max_agents=2)], "min_agents must be in"),
         ([Local(slots=1, idle_timeout=0)], "idle_timeout=0 must be positive"),
         ([Local(slots=1, resources={"cpu": 1})], r"unknown resources \['cpu'\]"),
+        ([External(slots=1, max_agents=0)], "max_agents=0 must be at least 1"),
     ],
 )
 def test_what_can_be_no_set_of_pools_is_refused_and_nothing_is_changed(
@@ -80,6 +89,13 @@ def test_an_agent_has_one_core_a_slot_unless_told_otherwise() -> None:
     assert (Local(slots=3).memory, Local(slots=3).gpus) == (0.0, 0)
 
 
-@pytest.mark.parametrize("pool", [Local(slots=2, min_agents=1), Interactive(external=True)])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        Local(slots=2, min_agents=1),
+        Interactive(external=True),
+        External(name="kubernetes", slots=8, max_agents=50),
+    ],
+)
 def test_a_pool_comes_back_from_its_record(pool: bp.pools.Pool) -> None:
     assert from_records(to_records([pool])) == check_pools(pool) == [pool]

@@ -134,6 +134,16 @@ def test_prometheus_is_told_where_and_told_no_more_at_the_end(
     assert not bench.desk.paths.targets.exists()
 
 
+def test_one_that_was_superseded_leaves_its_successors_target(
+    serve: Serve, watcher: Watcher, bench: Bench
+) -> None:
+    serve()
+    bench.desk.paths.targets.write_text("the successor's")
+    watcher.close()
+
+    assert bench.desk.paths.targets.read_text() == "the successor's"
+
+
 def test_where_the_port_is_taken_another_is_used(serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -41,7 +41,7 @@ class Prometheus:
         query = urllib.parse.urlencode(parameters)
         url = f"{self.url}/api/v1/{path}?{query}"
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - on loopback
+            with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - only on loopback
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from error
@@ -49,7 +49,7 @@ class Prometheus:
     def ready(self) -> bool:
         """Tell whether it answers queries."""
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:  # noqa: S310 - on loopback
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:  # noqa: S310 - only on loopback
                 return bool(answer.status == 200)
         except OSError:
             return False

@@ -16,12 +16,13 @@ from tests.end_to_end.conftest import MakeStudy
 
 import batchpilot as bp
 from batchpilot import control
+from batchpilot.checkup.running import check_running
 
 
 def get(address: str, token: str = "") -> str:
     request = urllib.request.Request(f"http://{address}/metrics")
     request.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - on loopback
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - only on loopback
         return str(answer.read().decode())
 
 
@@ -85,4 +86,8 @@ def test_metrics_are_where_the_configuration_file_says_and_ask_for_its_token(
     assert "batchpilot_build_info" in get(address, "letmein")
     with pytest.raises(urllib.error.HTTPError, match="401"):
         get(address, "wrong")
+    findings = [f for f in check_running(registry.paths) if f.check == "metrics"]
+    assert [(f.health, f.text) for f in findings] == [
+        ("ok", f"at {address}, for those who have the token")
+    ]
     registry.close()

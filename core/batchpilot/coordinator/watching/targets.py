@@ -23,11 +23,16 @@ def write_targets(path: Path, url: str) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
+    write_aside(path, _text(url))
+
+
+def remove_targets(path: Path, url: str) -> None:
+    """Name none any more, unless a successor elsewhere has named itself."""
+    if path.exists() and path.read_bytes() == _text(url):
+        path.unlink(missing_ok=True)
+
+
+def _text(url: str) -> bytes:
     scheme, _, address = url.partition("://")
     target = {"targets": [address], "labels": {"__scheme__": scheme}}
-    write_aside(path, json.dumps([target], indent=1).encode() + b"\n")
-
-
-def remove_targets(path: Path) -> None:
-    """Name none any more."""
-    path.unlink(missing_ok=True)
+    return json.dumps([target], indent=1).encode() + b"\n"

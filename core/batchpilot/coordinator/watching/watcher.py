@@ -61,7 +61,7 @@ class Watcher:
         self._wanted = wanted
         self._broker_up = True
         self._next = 0.0
-        self._kept = ""
+        self._kept = self._url = ""
         self._server: MetricsServer | None = None
         self._totals = self._restored()
         self._outcomes = OutcomeCounter(self._totals)
@@ -125,7 +125,7 @@ class Watcher:
         self._sizes.stop()
         if self._server is not None:
             self._server.stop()
-            remove_targets(self._desk.paths.targets)
+            remove_targets(self._desk.paths.targets, self._url)
 
     def _restored(self) -> Totals:
         with self._desk.db.read() as tx:
@@ -193,8 +193,9 @@ class Watcher:
         port = self._server.server_port if self._server else 0
         shown = host_name() if host in _ANYWHERE else host
         address = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
-        write_targets(self._desk.paths.targets, f"{scheme}://{address}")
-        return address if scheme == "http" else f"{scheme}://{address}"
+        self._url = f"{scheme}://{address}"
+        write_targets(self._desk.paths.targets, self._url)
+        return address if scheme == "http" else self._url
 
 
 def _health(checks: list[Check]) -> Page:

@@ -26,6 +26,7 @@ from pathlib import Path
 from batchpilot_broker.errors import StorageError
 from batchpilot_broker.files import read_json
 from batchpilot_broker.host import host_name
+from batchpilot_broker.journal import LogFormat, start_log
 from batchpilot_broker.paths import RegistryPaths
 
 from .allocation import DEVICE_VARIABLES, read_allocation
@@ -39,23 +40,25 @@ def main(argv: list[str] | None = None) -> int:
     if args.element:
         args.agent = f"{args.agent}-{args.element}-{os.urandom(2).hex()}"
         args.allocation = f"{args.allocation}.{args.element}"
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format=f"%(asctime)s {args.agent} %(levelname)s %(message)s",
-    )
     paths = RegistryPaths(args.registry.absolute())
     try:
         owner = read_json(paths.owner)
     except StorageError as error:
+        _start_log(args)
         logging.error("%s", error)  # noqa: LOG015, TRY400 - nothing is set up yet, and the message says it all
         return Exit.REGISTRY_GONE
+    _start_log(args, registry=str((owner or {}).get("id", "")))
     if owner is None or "instance" not in owner:
         logging.error("%s is no registry", paths.root)  # noqa: LOG015 - nothing is set up yet
         return Exit.REGISTRY_GONE
     remote = owner.get("host") not in (None, host_name())
     settings = _settings(args, paths, str(owner["instance"]), remote=remote)
     return keep(settings.markers, settings.scratch, lambda: _fly(settings))
+
+
+def _start_log(args: argparse.Namespace, **facts: str) -> None:
+    text = f"%(asctime)s {args.agent} %(levelname)s %(message)s"
+    start_log(args.log_format, text, agent=args.agent, **facts)
 
 
 def _fly(settings: Settings) -> int:
@@ -118,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--crowd", type=_count, default=1, help="agents that start at once with it")
     add("--variables", type=json.loads, help="of its job script, as JSON: it serves only such jobs")
     add("--element", type=_count, default=0, help="its number there, which goes to its name")
+    add("--log-format", choices=list(LogFormat), default="text", help="how log lines are written")
     return parser
 
 

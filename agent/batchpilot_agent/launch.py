@@ -28,6 +28,7 @@ def launch_local(  # noqa: PLR0913 - an agent's arguments
     orphan_timeout: float = 3600.0,
     grace: float = 10.0,
     start: str = "fork",
+    log_format: str = "text",
     python: str = sys.executable,
 ) -> subprocess.Popen[bytes]:
     """Start an agent in a session of its own and return its keeper.
@@ -44,6 +45,7 @@ def launch_local(  # noqa: PLR0913 - an agent's arguments
         orphan_timeout: Seconds without a coordinator before it leaves.
         grace: Seconds for running jobs when it leaves.
         start: "fork" or "spawn", see `Settings`.
+        log_format: How it writes its log, "text" or "json".
         python: The interpreter.
     """
     command = agent_command(
@@ -59,6 +61,7 @@ def launch_local(  # noqa: PLR0913 - an agent's arguments
         orphan_timeout=orphan_timeout,
         grace=grace,
         start=start,
+        log_format=log_format,
     )
     paths.logs.mkdir(mode=0o700, exist_ok=True)
     return _start(command, paths.agent_log(agent_id))

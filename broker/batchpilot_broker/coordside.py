@@ -63,6 +63,14 @@ class BrokerStatus:
     version: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """Hold the events that nobody has applied yet; ages are by the broker's own clock."""
+
+    events: int = 0
+    oldest_seconds: float = 0.0
+
+
 class CoordinatorBroker(Side):
     """Speak to the broker for the coordinator.
 
@@ -288,6 +296,18 @@ class CoordinatorBroker(Side):
             clients=int(info["connected_clients"]),
             version=str(info.get("valkey_version", info["redis_version"])),
         )
+
+    def backlog(self) -> Backlog:
+        """Return what is left of the event stream, which is trimmed as it is applied."""
+        with translated(self._access), self._client.pipeline(transaction=True) as pipe:
+            pipe.xlen(self._keys.events)
+            pipe.xrange(self._keys.events, count=1)
+            pipe.time()
+            events, first, (seconds, micros) = pipe.execute()
+        if not first:
+            return Backlog()
+        written = int(first[0][0].partition(b"-")[0]) / 1000
+        return Backlog(events=events, oldest_seconds=max(0.0, seconds + micros / 1e6 - written))
 
     def check_named(self, paths: RegistryPaths) -> None:
         """Refuse to go on with a broker that the registry names no more.

@@ -9,6 +9,7 @@
     secret               0600: the key of every seal
     owner.json           host, pid, term, heartbeat of the owner
     snapshot.db          what other hosts read; looked: touched by those that see no broker
+    prometheus-targets.json   where the coordinator shows its metrics
     logs/                what coordinator, supervisor and agents say
     external/<job>/      files of the jobs' own
     cache/problems/      <problem>/<key>: instances that were made once; may be deleted at any time
@@ -89,6 +90,11 @@ class RegistryPaths:
     def owner(self) -> Path:
         """Return the record of the owner."""
         return self.root / "owner.json"
+
+    @property
+    def targets(self) -> Path:
+        """Return the file that tells Prometheus where the coordinator is."""
+        return self.root / "prometheus-targets.json"
 
     @property
     def external(self) -> Path:

@@ -12,6 +12,12 @@
     kind = "Local"
     slots = 4
 
+    [metrics]
+    listen = "0.0.0.0:9464"
+
+    [logs]
+    format = "json"
+
 It is read when a registry is made, and what it says is kept there; arguments of `make_registry` go
 before it. The first one found counts: in `$BATCHPILOT_SEARCH_PATH`, the working directory,
 `~/.config/batchpilot`, `/etc/xdg/batchpilot`.
@@ -26,7 +32,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from batchpilot_broker.journal import LogFormat
+
 from .errors import DefinitionError
+from .monitoring import MetricsSettings, checked_log_format, checked_metrics
 from .pools import Pool, check_pools, make_pool
 from .resources import check_resources
 
@@ -52,6 +61,8 @@ class Configuration:
         pools: Pools, None for the default.
         default_resources: Resources of jobs that are submitted without them.
         max_concurrent_jobs: Most jobs at once, None for any number.
+        metrics: Where and to whom metrics are shown, None for loopback.
+        log_format: How the programs write their logs, text or json.
     """
 
     seed: int | None = None
@@ -61,10 +72,13 @@ class Configuration:
     pools: tuple[Pool, ...] | None = None
     default_resources: Mapping[str, Any] = field(default_factory=dict)
     max_concurrent_jobs: int | None = None
+    metrics: MetricsSettings | None = None
+    log_format: str = LogFormat.TEXT
 
 
-_TOP = ("registry", "pools", "default_resources", "max_concurrent_jobs")
+_TOP = ("registry", "pools", "default_resources", "max_concurrent_jobs", "metrics", "logs")
 _REGISTRY = ("seed", "work_dir", "packages", "source")
+_LOGS = ("format",)
 
 
 def find_file(name: str) -> Path | None:
@@ -148,6 +162,8 @@ def _understood(said: dict[str, Any]) -> Configuration:
         raise DefinitionError("pools are no tables", remedy="write [[pools]] above each of them")
     resources = _table("default_resources", said)
     check_resources(resources)
+    logs = _table("logs", said)
+    _refuse_unknown("logs.", logs, _LOGS)
     return Configuration(
         seed=registry.get("seed"),
         work_dir=registry.get("work_dir"),
@@ -156,6 +172,8 @@ def _understood(said: dict[str, Any]) -> Configuration:
         pools=None if pools is None else tuple(check_pools([make_pool(pool) for pool in pools])),
         default_resources=resources,
         max_concurrent_jobs=checked_limit(said.get("max_concurrent_jobs")),
+        metrics=checked_metrics(_table("metrics", said)) if "metrics" in said else None,
+        log_format=checked_log_format(logs.get("format", LogFormat.TEXT)),
     )
 
 

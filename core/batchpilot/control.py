@@ -6,6 +6,7 @@ starts the supervisor where none lives and is cheap where one does.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,7 +29,10 @@ from .errors import (
     BrokerUnavailable,
     CoordinatorFailed,
     OwnershipLost,
+    RegistryError,
+    StorageError,
 )
+from .monitoring import words_of
 from .notices import warn
 from .store.agents import live_agents
 from .store.allocations import pilots_alive
@@ -176,9 +180,14 @@ def start_broker(paths: RegistryPaths, url: str | None = None) -> None:
     ensure_server(paths, read_owner(paths).instance, url)
 
 
-def run_foreground(paths: RegistryPaths) -> NoReturn:
-    """Become the supervisor, so that Ctrl-C and SIGTERM reach it and nothing comes between."""
-    command = _command(paths)
+def run_foreground(paths: RegistryPaths, words: Sequence[str] = ()) -> NoReturn:
+    """Become the supervisor, so that Ctrl-C and SIGTERM reach it and nothing comes between.
+
+    Args:
+        paths: The registry's files.
+        words: Options for the coordinators that it starts.
+    """
+    command = [*_command(paths), *words]
     os.execve(command[0], command, _environment())  # noqa: S606 - our own program
 
 
@@ -299,7 +308,23 @@ def _launch_supervisor(paths: RegistryPaths) -> subprocess.Popen[bytes]:
 
 
 def _command(paths: RegistryPaths) -> list[str]:
-    return [sys.executable, "-m", "batchpilot.supervisor", str(paths.root)]
+    words = words_of({"log_format": kept(paths, "log_format")})
+    return [sys.executable, "-m", "batchpilot.supervisor", str(paths.root), *words]
+
+
+def kept(paths: RegistryPaths, name: str) -> Any:
+    """Return what the registry keeps under a name; None where its database cannot be read."""
+    try:
+        database = Database(paths, writeable=False)
+    except (RegistryError, StorageError) as error:
+        _log.debug("the coordinator will tell: %s", error)
+        return None
+    try:
+        with database.read() as tx:
+            stored = tx.meta(name)
+    finally:
+        database.close()
+    return json.loads(stored) if stored else None
 
 
 def _environment() -> dict[str, str]:

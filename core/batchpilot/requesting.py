@@ -41,13 +41,15 @@ def new_allocation() -> str:
     return secrets.token_hex(4)
 
 
-def request_of(  # noqa: PLR0913, PLR0917 - the facts of one request
+def request_of(  # noqa: PLR0913 - all that a request depends on
     pool: RemotePool,
     paths: RegistryPaths,
     allocation: str,
     agents: int,
     variables: str,
+    *,
     taken: Sequence[str] = (),
+    log_format: str,
 ) -> AllocationRequest:
     """Return the request for some agents of a pool.
 
@@ -58,6 +60,7 @@ def request_of(  # noqa: PLR0913, PLR0917 - the facts of one request
         agents: How many.
         variables: What the job script is rendered with, as JSON.
         taken: Elements of the pool that have not ended: their hosts get no other agent.
+        log_format: How they write their logs, text or json.
     """
     command = agent_command(
         paths,
@@ -74,6 +77,7 @@ def request_of(  # noqa: PLR0913, PLR0917 - the facts of one request
         allocation=allocation,
         variables=variables,
         crowd=agents,
+        log_format=log_format,
     )
     request = AllocationRequest(
         id=allocation,
@@ -132,17 +136,18 @@ def pilots_of(
     ]
 
 
-def scripts_of(pool: BatchPool, paths: RegistryPaths, agents: int) -> list[str]:
+def scripts_of(pool: BatchPool, paths: RegistryPaths, agents: int, log_format: str) -> list[str]:
     """Return the job scripts with which a pool would ask for some agents.
 
     Raises:
         TemplateBroken: They cannot be made.
     """
-    request = request_of(pool, paths, "dry-run", agents, variables_key(pool.variables))
+    variables = variables_key(pool.variables)
+    request = request_of(pool, paths, "dry-run", agents, variables, log_format=log_format)
     return launcher_of(type(pool).__name__, paths).scripts(request)
 
 
-def ask_for_agents(pool: RemotePool, database: Database, agents: int) -> list[str]:
+def ask_for_agents(pool: RemotePool, database: Database, agents: int, log_format: str) -> list[str]:
     """Ask for agents now; return what the batch system calls them.
 
     Raises:
@@ -151,7 +156,7 @@ def ask_for_agents(pool: RemotePool, database: Database, agents: int) -> list[st
     paths, allocation, now = database.paths, new_allocation(), time.time()
     variables = variables_key(pool.variables)
     pilots = pilots_of(pool, allocation, agents, variables, now)
-    request = request_of(pool, paths, allocation, agents, variables)
+    request = request_of(pool, paths, allocation, agents, variables, log_format=log_format)
     submitted = launcher_of(pilots[0].kind, paths).submit(request)
     with database.write() as tx:
         add_pilots(tx, pilots)

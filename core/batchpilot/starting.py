@@ -6,11 +6,12 @@ import json
 import secrets
 
 from batchpilot_agent.launch import launch_local
+from batchpilot_broker.journal import LogFormat
 from batchpilot_broker.paths import RegistryPaths
 
 from . import control
 from .errors import BatchpilotError
-from .pools import AgentPool, BatchPool, Local, RemotePool, from_records
+from .pools import AgentPool, BatchPool, External, Local, RemotePool, from_records
 from .requesting import ask_for_agents, scripts_of
 from .store.database import Database
 
@@ -29,7 +30,7 @@ def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> l
     if isinstance(chosen, RemotePool):
         database = Database(paths)
         try:
-            return ask_for_agents(chosen, database, n)
+            return ask_for_agents(chosen, database, n, _log_format(paths))
         finally:
             database.close()
     if not isinstance(chosen, Local):
@@ -49,7 +50,7 @@ def dry_run(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> list[s
             f"agents of pool {chosen.name} are started without a job script",
             remedy="choose a pool of a batch system with --pool",
         )
-    return scripts_of(chosen, paths, n)
+    return scripts_of(chosen, paths, n, _log_format(paths))
 
 
 def _chosen_pool(paths: RegistryPaths, pool: str | None) -> AgentPool:
@@ -59,16 +60,22 @@ def _chosen_pool(paths: RegistryPaths, pool: str | None) -> AgentPool:
     database.close()
     pools = from_records(json.loads(stored)) if stored else [Local()]
     for each in pools:
-        if isinstance(each, AgentPool) and pool in (None, each.name):
+        if isinstance(each, External) or not isinstance(each, AgentPool):
+            continue
+        if pool in (None, each.name):
             return each
     raise _no_pool(pool)
 
 
 def _no_pool(pool: str | None) -> BatchpilotError:
     return BatchpilotError(
-        f"there is no pool {pool!r} whose agents can be started",
-        remedy="assign it to reg.pools first",
+        f"there is no pool {pool or 'of ours'!r} whose agents can be started",
+        remedy="assign it to reg.pools first; agents of an external pool: `agents run`",
     )
+
+
+def _log_format(paths: RegistryPaths) -> str:
+    return str(control.kept(paths, "log_format") or LogFormat.TEXT)
 
 
 def _start_local(paths: RegistryPaths, pool: Local) -> str:
@@ -82,6 +89,7 @@ def _start_local(paths: RegistryPaths, pool: Local) -> str:
         memory=pool.memory,
         idle_timeout=pool.idle_timeout,
         start=pool.start,
+        log_format=_log_format(paths),
     )
     control.started_agents.append(keeper)
     return agent

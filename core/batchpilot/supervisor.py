@@ -15,14 +15,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from batchpilot_broker.access import Access, read_access
 from batchpilot_broker.errors import BatchpilotError
 from batchpilot_broker.files import read_json, write_json
 from batchpilot_broker.host import boot_id, host_name, is_alive, process_start, runtime_dir
+from batchpilot_broker.journal import start_log
 from batchpilot_broker.paths import RegistryPaths
 from batchpilot_broker.server import ensure_server, stop_server
+
+from .monitoring import log_format_in, registry_id
 
 
 POLL = 0.2
@@ -39,10 +43,12 @@ class Supervisor:
 
     Args:
         paths: The registry's files.
+        words: Options for the coordinators that it starts.
     """
 
-    def __init__(self, paths: RegistryPaths) -> None:
+    def __init__(self, paths: RegistryPaths, words: Sequence[str] = ()) -> None:
         self._paths = paths
+        self._words = list(words)
         self._instance = str((read_json(paths.owner) or {})["instance"])
         self._coordinator: subprocess.Popen[bytes] | None = None
         self._access: Access | None = None
@@ -171,7 +177,13 @@ class Supervisor:
         fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             return subprocess.Popen(
-                [sys.executable, "-m", "batchpilot.coordinator", str(self._paths.root)],
+                [
+                    sys.executable,
+                    "-m",
+                    "batchpilot.coordinator",
+                    str(self._paths.root),
+                    *self._words,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=fd,
                 stderr=fd,
@@ -213,12 +225,15 @@ def main() -> int:
     """Run a supervisor; what made it fail is left in `logs/failure.json` for the sessions."""
     parser = argparse.ArgumentParser(prog="python -m batchpilot.supervisor")
     parser.add_argument("directory", type=Path)
-    paths = RegistryPaths(parser.parse_args().directory)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    parser.add_argument("words", nargs=argparse.REMAINDER, help="options for the coordinator")
+    options = parser.parse_args()
+    paths = RegistryPaths(options.directory)
+    log_format = log_format_in(options.words)
+    start_log(log_format, "%(asctime)s %(name)s %(message)s", registry=registry_id(paths))
     failure = paths.logs / "failure.json"
     failure.unlink(missing_ok=True)
     try:
-        supervisor = Supervisor(paths)
+        supervisor = Supervisor(paths, options.words)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
         return supervisor.run()

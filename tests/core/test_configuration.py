@@ -104,6 +104,14 @@ def test_a_new_registry_begins_with_what_the_file_says(tmp_path: Path) -> None:
         ]
 
 
+def test_where_metrics_and_logs_go_is_kept_in_the_registry(tmp_path: Path) -> None:
+    path = write(tmp_path, "[metrics]\nlisten = '127.0.0.1:9'\n[logs]\nformat = 'json'")
+
+    with make_registry(tmp_path / "registry", conf_file=path) as registry:
+        assert registry._setting("metrics")["listen"] == "127.0.0.1:9"
+        assert registry._setting("log_format") == "json"
+
+
 def test_arguments_go_before_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, WHOLE)
     (tmp_path / "work").mkdir()
@@ -136,6 +144,12 @@ def test_arguments_go_before_the_file(tmp_path: Path) -> None:
         ("[[pools]]\nkind = 'Local'\nslots = 0", "slots=0 must be at least 1"),
         ("max_concurrent_jobs = 0", "max_concurrent_jobs=0 is no positive"),
         ("[registry]\npackages = [1]", r"packages=\[1\] are no names"),
+        ("metrics = 3", "metrics is no table"),
+        ("[metrics]\nlisten = '9464'", "'9464' is no address"),
+        ("[metrics]\nport = 9464", r"metrics\.port"),
+        ("[metrics]\ntoken_file = '/no/where'", "token file /no/where cannot be read"),
+        ("[logs]\nformat = 'xml'", r"logs\.format='xml' is no format"),
+        ("[logs]\nlevel = 'debug'", r"unknown: logs\.level"),
         ("[[registry]\n", "cannot be read"),
     ],
 )

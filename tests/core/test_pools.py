@@ -14,6 +14,7 @@ from batchpilot.pools import (
     PBS,
     SGE,
     SSH,
+    External,
     Interactive,
     Local,
     Slurm,
@@ -96,6 +97,7 @@ def test_one_pool_need_not_be_in_a_list(hand_made: Make) -> None:
         ([SSH("host")], "hosts='host' must be a list"),
         ([SSH(["a"], max_load=-1)], "max_load=-1 must be at least 0"),
         ([SSH(["a"], resources={"partition": "p"})], r"unknown resources \['partition'\]"),
+        ([External(slots=1, max_agents=0)], "max_agents=0 must be at least 1"),
     ],
 )
 def test_what_can_be_no_set_of_pools_is_refused_and_nothing_is_changed(
@@ -126,6 +128,7 @@ def test_an_agent_has_one_core_a_slot_unless_told_otherwise() -> None:
         Torque(throttle=3, backlog=2, template="mine"),
         LSF(python="/usr/bin/python3"),
         SGE(name="other", idle_timeout=60),
+        External(name="kubernetes", slots=8, max_agents=50),
     ],
 )
 def test_a_pool_comes_back_from_its_record(pool: bp.pools.Pool) -> None:

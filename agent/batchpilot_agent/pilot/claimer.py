@@ -113,7 +113,7 @@ class Claimer:
         if chunk is None:
             self.dry = True
             return
-        _log.debug("chunk %d of %d jobs", chunk.id, chunk.size)
+        _log.debug("chunk %d of %d jobs", chunk.id, chunk.size, extra={"chunk": chunk.id})
         self._holdings.add(Work(chunk=chunk, claimed=now))
         self._dispatcher.start(now)
 

@@ -149,7 +149,8 @@ class Settler:
         self, verdict: Verdict, slot: SlotHandle, order: Order, event: SlotEnded, began: float
     ) -> None:
         work, job = order.work, order.work.ids[order.first + verdict.position - 1]
-        _log.info("job %d of slot %d ended: %s", job, slot.number, verdict.text)
+        about = {"job": job, "chunk": work.chunk.id, "attempt": work.chunk.attempt}
+        _log.info("job %d of slot %d ended: %s", job, slot.number, verdict.text, extra=about)
         if verdict.hand_back:
             self._ledger.handed_back(work, [job], verdict.text)
         if verdict.outcome is None:

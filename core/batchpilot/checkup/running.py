@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import ssl
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -25,7 +28,7 @@ from .finding import Finding, bad, note, ok
 
 LATE = 30.0
 PATIENCE = 3.0
-_REJECTED = "batchpilot_events_rejected"
+_REJECTED = "batchpilot_coordinator_events_rejected"
 
 
 def check_running(paths: RegistryPaths) -> Iterator[Finding]:
@@ -100,16 +103,24 @@ def broker(paths: RegistryPaths, owner: Owner) -> Iterator[Finding]:
 
 
 def _rejected(address: str) -> Finding:
+    url = address if "://" in address else f"http://{address}"
     try:
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE) as answer:  # noqa: S310 - http or https
             text = answer.read().decode()
+    except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            return ok("metrics", f"at {address}, for those who have the token")
+        return bad("metrics", f"{address} answers {error.code}", "see logs/coordinator.log")
     except OSError as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLError):
+            return ok("metrics", f"at {address}, by a certificate not known here")
         return bad("metrics", f"{address} does not answer: {error}", "see logs/coordinator.log")
     counts = [
         f"{sample.value:.0f} {sample.labels['what']}"
         for family in text_string_to_metric_families(text)
         if family.name == _REJECTED
         for sample in family.samples
+        if sample.value
     ]
     if counts:
         return note("metrics", f"at {address}; the coordinator ignored {', '.join(counts)}")

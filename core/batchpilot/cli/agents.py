@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
-from batchpilot import control
+from batchpilot import control, foreground
+from batchpilot.errors import LogMissing
 from batchpilot.store.launches import failing, read_failures
+from batchpilot_broker.journal import LogFormat
+from batchpilot_broker.paths import RegistryPaths
 
 from .lazy import Family
 from .output import print_document, print_table
 from .screen import duration
-from .words import json_option, paths_of, registry_argument
+from .tailing import show_tail
+from .words import DEFAULT_REGISTRY, json_option, paths_of, registry_argument
 
 
+MOST_WORDS = 2
 FIELDS = (
     "id",
     "pool",
@@ -60,6 +67,30 @@ def start(directory: str, pool: str | None, number: int, *, dry_run: bool) -> No
         click.echo(agent)
 
 
+@agents.command("run")
+@registry_argument
+@click.option("--pool", required=True, help="Pool that it belongs to, of kind External.")
+@click.option("--slots", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--cores", type=click.IntRange(min=1), help="Cores for its jobs; one a slot.")
+@click.option("--memory", type=click.FloatRange(min=0), help="MB for its jobs; unlimited.")
+@click.option("--gpus", type=click.IntRange(min=0), help="Devices for its jobs; none.")
+@click.option("--walltime", type=click.FloatRange(min=0), help="Seconds until it is ended.")
+@click.option("--grace", type=click.FloatRange(min=0), help="Seconds for jobs when it leaves.")
+@click.option("--idle-timeout", type=click.FloatRange(min=0), help="Leave after idle seconds.")
+@click.option("--orphan-timeout", type=click.FloatRange(min=0), help="And without coordinator.")
+@click.option("--log-format", type=click.Choice([*map(str, LogFormat)]), help="As text or json.")
+@click.option("--stay", is_flag=True, help="Never leave for want of work, as a service does.")
+def run(directory: str, pool: str, stay: bool, **options: float | str | None) -> None:
+    """Be an agent in the foreground, until SIGTERM: its jobs are handed back then.
+
+    For what starts agents itself, as Kubernetes and systemd do; any host that shares the
+    registry's directory will do.
+    """
+    if stay:
+        options["idle_timeout"] = math.inf
+    foreground.run_agent(paths_of(directory), pool, options)
+
+
 @agents.command("list")
 @registry_argument
 @json_option
@@ -93,6 +124,31 @@ def _awaited(agent: dict[str, Any]) -> list[object]:
     state = f"{agent['state']} {agent['reason']}".strip()
     age = duration(time.time() - agent["submitted"])
     return ["", agent["pool"], "", "", agent["scheduler_id"], state, "", "", "", age, ""]
+
+
+@agents.command()
+@click.argument("words", metavar="[REG] ID", nargs=-1, required=True)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the agent has ended.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="How many."
+)
+def log(words: tuple[str, ...], follow: bool, lines: int) -> None:
+    """Show the last lines of what an agent has said of itself."""
+    if len(words) > MOST_WORDS:
+        raise click.UsageError("One agent is shown at a time.")
+    directory, name = (DEFAULT_REGISTRY, *words)[-2:]
+    paths = paths_of(directory)
+    path = paths.agent_log(name)
+    if Path(name).name != name or not path.is_file():
+        raise LogMissing(
+            f"{paths.root} has no log of an agent {name}",
+            remedy="see `batchpilot agents list`; those started by hand keep none there",
+        )
+    show_tail(path, lines, (lambda: _lives(paths, name)) if follow else None)
+
+
+def _lives(paths: RegistryPaths, name: str) -> bool:
+    return any(agent["id"] == name for agent in control.agents(paths))
 
 
 @agents.command()

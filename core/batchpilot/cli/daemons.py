@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from batchpilot import control
+from batchpilot import control, foreground, monitoring
 
 from .lazy import Family
 from .output import print_document
@@ -31,9 +31,20 @@ def coordinator() -> None:
 
 @coordinator.command()
 @registry_argument
-def run(directory: str) -> None:
-    """Run broker and coordinator in the foreground, until Ctrl-C."""
-    control.run_foreground(paths_of(directory))
+@click.option("--create", is_flag=True, help="Make the registry first, where there is none.")
+@click.option("--stay", is_flag=True, help="Stay when there is nothing to do, as a service does.")
+@click.option("--metrics-listen", metavar="HOST:PORT", help="Where to show metrics.")
+@click.option("--metrics-token-file", metavar="FILE", help="Token that a scrape must carry.")
+@click.option("--metrics-certificate", metavar="FILE", help="PEM certificate, for HTTPS.")
+@click.option("--metrics-key", metavar="FILE", help="Its key.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="How logs are written.")
+def run(directory: str, create: bool, stay: bool, **watched: str | None) -> None:
+    """Run broker and coordinator in the foreground, until Ctrl-C or SIGTERM."""
+    given = monitoring.checked_options(watched)
+    if create:
+        foreground.see_to_registry(directory)
+    words = [*(["--linger", "inf"] if stay else []), *monitoring.words_of(given)]
+    control.run_foreground(paths_of(directory), words)
 
 
 @coordinator.command("status")

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 
 from batchpilot.errors import AlreadyOwned, BatchpilotError, OwnershipLost, TermSuperseded
+from batchpilot.monitoring import add_options, registry_id
+from batchpilot_broker.journal import start_log
 from batchpilot_broker.paths import RegistryPaths
 
 from .loop import LINGER, Coordinator
@@ -27,10 +29,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m batchpilot.coordinator")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--linger", type=float, default=LINGER)
+    add_options(parser)
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    paths = RegistryPaths(options.directory)
+    start_log(options.log_format, "%(asctime)s %(name)s %(message)s", registry=registry_id(paths))
     try:
-        coordinator = Coordinator(RegistryPaths(options.directory), linger=options.linger)
+        coordinator = Coordinator(paths, linger=options.linger, given=vars(options))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: coordinator.stop())
         coordinator.run()

@@ -26,8 +26,8 @@ from batchpilot_broker.errors import BatchpilotError
 from batchpilot_broker.paths import RegistryPaths
 
 from .desk import Desk
-from .errands import Errand, ThreadedErrand
-from .happenings import AgentEnded, AgentSeen, Happening
+from .errands import Errand, Stopwatch, ThreadedErrand
+from .happenings import AgentEnded, AgentSeen, Happening, SchedulerCalled
 from .judge import Judge, misfit
 from .planning import demand_of, shortage_of, surplus_of
 from .roster import Roster
@@ -39,6 +39,16 @@ COOL_DOWN = 60.0
 LOOK_EVERY = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Hold a call that is under way: which command, how it goes, and what is done then."""
+
+    command: str
+    watch: Stopwatch
+    errand: Errand
+    then: Callable[[Any, float], None]
+
+
 @dataclass(slots=True)
 class _System:
     """Hold what is under way at one batch system, and when it was last asked."""
@@ -46,9 +56,7 @@ class _System:
     look: SecondLook
     launcher: Launcher
     looked: float | None = None
-    errand: Errand | None = None
-    then: Callable[[Any, float], None] | None = None
-    pool: str = ""
+    call: _Call | None = None
 
 
 @dataclass(slots=True)
@@ -60,12 +68,14 @@ class Allocator:
         judge: Is told of agents that have certainly ended.
         launcher: Gives the launcher of a kind of pool.
         errand: Does something beside the loop.
+        wanted: Agents that each pool should have, as last reckoned.
     """
 
     desk: Desk
     judge: Judge
     launcher: Callable[[str, RegistryPaths], Launcher] = launcher_of
     errand: Callable[[Callable[[], Any]], Errand] = ThreadedErrand
+    wanted: dict[str, int] = field(default_factory=dict)
     _roster: Roster = field(init=False)
     _troubles: Troubles = field(init=False)
     _systems: dict[str, _System] = field(default_factory=dict)
@@ -83,13 +93,15 @@ class Allocator:
     def tick(self, now: float) -> None:
         """Take in what is new; ask for one thing at most of each batch system."""
         self._take_in(now)
-        for system in self._systems.values():
-            self._collect(system, now)
+        for kind, system in self._systems.items():
+            self._collect(kind, system, now)
         held = self.desk.held()
         pools = self.desk.remote_pools()
         waiting = self.desk.waiting() if pools and not held else []
+        self.wanted.clear()
         for pool in pools:
             demand = {} if held else demand_of(pool, waiting)
+            self.wanted[pool.name] = min(pool.max_agents, sum(demand.values()))
             self._scale(pool, demand, now, held=held)
         if held:
             self._drain()
@@ -161,35 +173,46 @@ class Allocator:
         return system
 
     def _send(
-        self, system: _System, job: Callable[[], Any], then: Callable[[Any, float], None], pool: str
+        self,
+        system: _System,
+        command: str,
+        job: Callable[[], Any],
+        then: Callable[[Any, float], None],
     ) -> None:
-        system.errand, system.then, system.pool = self.errand(job), then, pool
+        watch = Stopwatch(job)
+        system.call = _Call(command, watch, self.errand(watch), then)
 
-    def _collect(self, system: _System, now: float) -> None:
-        """Take in what came of an errand."""
-        if system.errand is None or system.then is None or not system.errand.done:
+    def _collect(self, kind: str, system: _System, now: float) -> None:
+        """Take in what came of a call."""
+        call = system.call
+        if call is None or not call.errand.done:
             return
-        errand, then = system.errand, system.then
-        system.errand = system.then = None
+        system.call = None
         try:
-            result = errand.result()
+            result = call.errand.result()
         except LaunchError as error:
             result = error
         except BatchpilotError as error:  # of the disk, where a script could not be kept
             result = LaunchError(str(error))
-        then(result, now)
+        short = isinstance(result, Submitted) and bool(result.shortfall)
+        ok = not short and not isinstance(result, LaunchError)
+        self.desk.bus.tell(SchedulerCalled(kind.lower(), call.command, call.watch.seconds, ok=ok))
+        call.then(result, now)
 
     def _submit(self, pool: RemotePool, key: str, agents: int, now: float) -> None:
         system = self._system(type(pool).__name__)
-        if system.errand is not None:
+        if system.call is not None:
             return
         self._short_since.pop(pool.name, None)
         allocation = new_allocation()
         taken = [pilot.id for pilot in self._roster.of_pool(pool.name)]
-        request = request_of(pool, self.desk.paths, allocation, agents, key, taken)
+        logs = self.desk.log_format
+        request = request_of(
+            pool, self.desk.paths, allocation, agents, key, taken=taken, log_format=logs
+        )
         self._roster.add(pilots_of(pool, allocation, agents, key, now))
         then = partial(self._submitted, pool.name, allocation)
-        self._send(system, partial(system.launcher.submit, request), then, pool.name)
+        self._send(system, "submit", partial(system.launcher.submit, request), then)
 
     def _submitted(
         self, pool: str, allocation: str, result: Submitted | LaunchError, now: float
@@ -209,9 +232,9 @@ class Allocator:
         """Cancel agents of one batch system."""
         system = self._system(pilots[0].kind)
         ours = [pilot for pilot in pilots if pilot.id and pilot.kind == pilots[0].kind]
-        if system.errand is None and ours:
+        if system.call is None and ours:
             cancel = partial(system.launcher.cancel, [], [pilot.id for pilot in ours])
-            self._send(system, cancel, partial(self._cancelled, ours), ours[0].pool)
+            self._send(system, "cancel", cancel, partial(self._cancelled, ours))
 
     def _cancelled(self, pilots: list[Pilot], result: LaunchError | None, now: float) -> None:
         if isinstance(result, LaunchError):
@@ -244,7 +267,7 @@ class Allocator:
         system = self._system(kind)
         if system.looked is None:
             system.looked = now
-        if system.errand is not None or now - system.looked < LOOK_EVERY:
+        if system.call is not None or now - system.looked < LOOK_EVERY:
             return
         quiet = self.judge.quiet()
         asked = [
@@ -255,7 +278,7 @@ class Allocator:
         if asked:
             system.looked = now
             look = partial(system.look.states, [pilot.id for pilot in asked])
-            self._send(system, look, partial(self._seen, asked), asked[0].pool)
+            self._send(system, "query", look, partial(self._seen, asked))
 
     def _seen(
         self, pilots: list[Pilot], result: dict[str, ElementStatus] | LaunchError, now: float

@@ -8,6 +8,7 @@ gap the segment itself is read. The tail of a lost agent's segment is read the s
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Iterable, Sequence
 
 import msgpack
@@ -30,7 +31,7 @@ from batchpilot_broker.nouns import Report
 from batchpilot_broker.shapes import check_ranges
 
 from .desk import NEVER_FITS, Desk
-from .happenings import JobsRequeued, Rejected
+from .happenings import EventsApplied, JobsRequeued, Rejected
 from .sizing import Sizer
 
 
@@ -81,11 +82,13 @@ class Applier:
 
     def _apply(self, batch: Sequence[tuple[str, Event]]) -> None:
         applied = Applied()
+        started = time.perf_counter()
         with self._desk.db.write() as tx:
             for _, event in batch:
                 if isinstance(event, Report):
                     self._report(tx, event, applied)
             tx.set_meta("stream", batch[-1][0])
+        self._desk.bus.tell(EventsApplied(len(batch), time.perf_counter() - started))
         self._tell(applied)
 
     def _tell(self, applied: Applied) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgpack
 import numpy as np
 
-from batchpilot.pools import AgentPool, Local, Pool, RemotePool
+from batchpilot.pools import AgentPool, External, Local, Pool, RemotePool
 from batchpilot.store.changing import ROW_DTYPE, Applied, apply_rows
 from batchpilot.store.database import Database, Transaction
 from batchpilot.store.pages import Ids, ranges_of
@@ -55,6 +55,7 @@ class Desk:
         suspects: Agents of other hosts that are silent and may be dead.
         pools: The pools as last read.
         seed: The registry's seed.
+        log_format: How agents are to write their logs, text or json.
     """
 
     paths: RegistryPaths
@@ -69,6 +70,7 @@ class Desk:
     survey: Survey = field(default_factory=_nothing)
     suspects: frozenset[str] = frozenset()
     pools: list[Pool] = field(default_factory=list)
+    log_format: str = "text"
 
     def slots(self) -> int:
         """Return the slots of all live agents, or of the first to come while there is none."""
@@ -86,6 +88,10 @@ class Desk:
     def local_pools(self) -> list[Local]:
         """Return the pools whose agents this coordinator starts itself."""
         return [pool for pool in self.pools if isinstance(pool, Local)]
+
+    def external_pools(self) -> list[External]:
+        """Return the pools whose agents something else starts."""
+        return [pool for pool in self.pools if isinstance(pool, External)]
 
     def remote_pools(self) -> list[RemotePool]:
         """Return the pools whose agents are asked for on other machines."""

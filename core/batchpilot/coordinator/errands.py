@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 
@@ -16,6 +18,27 @@ class Errand(Protocol):
 
     def result(self) -> Any:
         """Return what came of it, or raise what went wrong."""
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Do something, and know how long it took.
+
+    Attributes:
+        job: What to do.
+        seconds: How long it took, 0 while it is not done.
+    """
+
+    job: Callable[[], Any]
+    seconds: float = 0.0
+
+    def __call__(self) -> Any:
+        """Do it."""
+        begun = time.perf_counter()
+        try:
+            return self.job()
+        finally:
+            self.seconds = time.perf_counter() - begun
 
 
 class ThreadedErrand:

@@ -9,6 +9,8 @@
 | Rejected | a message or a stretch of a segment was ignored |
 | LaunchFailed | an agent did not start |
 | BrokerChanged | the broker went away or came back |
+| EventsApplied | a transaction has applied events |
+| SchedulerCalled | a program was called that starts, looks for or cancels agents |
 """
 
 from __future__ import annotations
@@ -84,6 +86,31 @@ class BrokerChanged:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class EventsApplied:
+    """Say that a transaction has applied events, and how long it took."""
+
+    events: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerCalled:
+    """Say that agents were started, looked for or cancelled by calling a program.
+
+    Attributes:
+        kind: Kind of the pool: local, ssh, slurm, ...
+        command: submit, query or cancel.
+        seconds: How long it took.
+        ok: Whether it succeeded.
+    """
+
+    kind: str
+    command: str
+    seconds: float
+    ok: bool = True
+
+
 Happening = (
     ChunksFed
     | JobsEnded
@@ -93,6 +120,8 @@ Happening = (
     | Rejected
     | LaunchFailed
     | BrokerChanged
+    | EventsApplied
+    | SchedulerCalled
 )
 
 

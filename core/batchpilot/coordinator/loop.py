@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import ChainMap
+from collections.abc import Mapping
 from typing import Any
 
 from batchpilot.errors import BrokerError, TermSuperseded
+from batchpilot.monitoring import MetricsSettings, chosen
 from batchpilot.pools import Local, from_records
 from batchpilot.registry.finding import Finding
 from batchpilot.store.owner import Office
@@ -15,6 +18,7 @@ from batchpilot.store.tombstones import coordinator_segment
 from batchpilot_agent.segments import SegmentWriter, create_segment
 from batchpilot_broker.coordside import CoordinatorBroker
 from batchpilot_broker.events import Event
+from batchpilot_broker.journal import LogFormat
 from batchpilot_broker.nouns import Report
 from batchpilot_broker.paths import RegistryPaths
 
@@ -28,13 +32,22 @@ from .copier import Copier
 from .desk import Desk
 from .doorkeeper import Doorkeeper
 from .feeder import Feeder
-from .happenings import BrokerChanged, Bus, ChunksFed, Happening, JobsEnded, Rejected
+from .happenings import (
+    BrokerChanged,
+    Bus,
+    ChunksFed,
+    EventsApplied,
+    Happening,
+    JobsEnded,
+    Rejected,
+    SchedulerCalled,
+)
 from .judge import Judge
 from .measurer import Measurer
-from .metrics import Metrics
 from .releaser import Releaser
 from .scaler import Scaler
 from .sizing import Sizer
+from .watching import Watcher
 from .welcomer import Welcomer
 
 
@@ -55,9 +68,17 @@ class Coordinator:
     Args:
         paths: The registry's files.
         linger: Seconds to stay after the last unfinished job.
+        given: Options of the command line that go before what the registry keeps.
     """
 
-    def __init__(self, paths: RegistryPaths, *, linger: float = LINGER) -> None:
+    def __init__(
+        self,
+        paths: RegistryPaths,
+        *,
+        linger: float = LINGER,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._given = given or {}
         self._registry = Finding(paths)
         self._office = Office(paths, self._registry.database)
         self._linger = linger
@@ -82,6 +103,7 @@ class Coordinator:
                 self._round_or_reconnect()
             self.measurer.back_up()
         finally:
+            self.watcher.close()
             self._office.leave()
             self._desk.broker.close()
             self._registry.close()
@@ -105,6 +127,7 @@ class Coordinator:
             segment=SegmentWriter(segment),
             segment_name=segment.name,
             seed=registry.seed,
+            log_format=self._given.get("log_format") or LogFormat.TEXT,
         )
         sizer = Sizer()
         self.feeder = Feeder(self._desk, sizer)
@@ -119,10 +142,16 @@ class Coordinator:
         self.auditor = Auditor(self._desk, self.applier)
         self.copier = Copier(self._desk)
         self.answerer = Answerer(self._desk, self.copier)
-        self.measurer = Measurer(self._desk, self._office, registry.get_status, now=self._clock())
-        metrics = Metrics(registry.id, lambda: self.measurer.snapshot)
-        bus.listen(metrics)
-        self._office.beat(metrics=metrics.serve())
+        self.measurer = Measurer(self._desk, self._office, now=self._clock())
+        wanted = ChainMap(self.scaler.wanted, self.allocator.wanted)
+        self.watcher = Watcher(self._desk, self._office, registry.get_status, wanted)
+        bus.listen(self.watcher)
+        self._office.beat(metrics=self.watcher.serve(self._metrics_settings()))
+
+    def _metrics_settings(self) -> MetricsSettings:
+        with self._desk.db.read() as tx:
+            kept = tx.meta("metrics")
+        return chosen(self._given, json.loads(kept) if kept else {})
 
     def _begin(self) -> None:
         """Come to know what happened while no coordinator was there."""
@@ -135,6 +164,7 @@ class Coordinator:
         self.judge.tick(now)
         self.auditor.audit(now, youngest=0.0)
         self.measurer.tick(now)
+        self.watcher.tick(now)
 
     def _round_or_reconnect(self) -> None:
         try:
@@ -166,6 +196,7 @@ class Coordinator:
         self.auditor.tick(now)
         self.copier.tick(now)
         self.measurer.tick(now)
+        self.watcher.tick(now)
         if self.measurer.unfinished:
             self._busy_until = now + self._linger
         self._coalesce(started)
@@ -249,6 +280,7 @@ class Coordinator:
                 time.sleep(RETRY_PAUSES[min(attempt, len(RETRY_PAUSES) - 1)])
                 attempt += 1
                 self._office.beat()
+                self.watcher.tick(self._clock())
         else:
             return
         self._desk.bus.tell(BrokerChanged(up=True))
@@ -276,6 +308,8 @@ class Coordinator:
 
 
 def _say(happening: Happening) -> None:
-    """Log what is rare; what comes with every chunk is for the metrics."""
-    if not isinstance(happening, ChunksFed | JobsEnded):
-        _log.info("%s", happening)
+    """Log what is rare; what comes with every chunk or call is for the metrics."""
+    called = isinstance(happening, SchedulerCalled) and happening.ok
+    if not (called or isinstance(happening, ChunksFed | JobsEnded | EventsApplied)):
+        agent = getattr(happening, "agent", None)
+        _log.info("%s", happening, extra={"agent": agent} if agent else None)

@@ -1,65 +1,34 @@
-"""Measure: a snapshot of the registry every few seconds, for metrics and heartbeats."""
+"""Measure: what is unfinished; and the heartbeats and backups that go with looking."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from batchpilot.status import Status
-from batchpilot.store.agents import live_agents
 from batchpilot.store.owner import Office
-from batchpilot_broker.coordside import BrokerStatus
 
 from .desk import Desk
 
 
-SNAPSHOT_EVERY = 5.0
 ALIVE_EVERY = 2.0
 BEAT_EVERY = 5.0
 BACKUP_EVERY = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """Hold what the registry looked like at one moment.
-
-    Attributes:
-        at: Unix time.
-        status: Jobs by state.
-        agents: Number of agents by (pool, state).
-        slots: Busy slots and all slots.
-        broker: How the broker fares.
-    """
-
-    at: float = 0.0
-    status: Status = field(default_factory=Status)
-    agents: Counter[tuple[str, str]] = field(default_factory=Counter)
-    slots: tuple[int, int] = (0, 0)
-    broker: BrokerStatus = field(default_factory=lambda: BrokerStatus(up=False))
-
-
 class Measurer:
-    """Take snapshots, and beat the coordinator's heart on disk and broker.
+    """Count what is unfinished, and beat the coordinator's heart on disk and broker.
 
     Args:
         desk: What the duties share.
         office: The ownership to renew.
-        count: Counts the jobs by state.
         now: When it begins.
     """
 
-    def __init__(
-        self, desk: Desk, office: Office, count: Callable[[], Status], *, now: float = 0.0
-    ) -> None:
+    def __init__(self, desk: Desk, office: Office, *, now: float = 0.0) -> None:
         self._desk = desk
-        self._count = count
         self._office = office
-        self._next_snapshot = self._next_alive = self._next_beat = 0.0
+        self._next_alive = self._next_beat = 0.0
         self._next_backup = now + BACKUP_EVERY
         self._backed_up = -1
-        self.snapshot = Snapshot()
         self.unfinished = 0
 
     def tick(self, now: float) -> None:
@@ -71,9 +40,6 @@ class Measurer:
         if now >= self._next_beat:
             self._next_beat = now + BEAT_EVERY
             self._office.beat()
-        if now >= self._next_snapshot:
-            self._next_snapshot = now + SNAPSHOT_EVERY
-            self.snapshot = self._take(now)
         if now >= self._next_backup:
             self._next_backup = now + BACKUP_EVERY
             self.back_up()
@@ -92,14 +58,3 @@ class Measurer:
             return
         self._backed_up = changes
         self._desk.db.back_up(time.time_ns())
-
-    def _take(self, now: float) -> Snapshot:
-        with self._desk.db.read() as tx:
-            agents = live_agents(tx)
-        return Snapshot(
-            at=now,
-            status=self._count(),
-            agents=Counter((agent.pool, str(agent.state)) for agent in agents),
-            slots=(sum(agent.busy for agent in agents), sum(agent.slots for agent in agents)),
-            broker=self._desk.broker.status(),
-        )

@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from batchpilot.pools import Local
+from batchpilot.pools import AgentPool, Local
 from batchpilot.resources import fits
 from batchpilot.store.launches import LaunchFailure, forget_failure, note_failure
 from batchpilot_agent.launch import launch_local
 from batchpilot_agent.settings import Exit
+from batchpilot_broker.journal import spoken
 
 from .desk import Desk
-from .happenings import LaunchFailed
+from .happenings import LaunchFailed, SchedulerCalled
 from .judge import misfit
 
 
@@ -53,8 +54,7 @@ class Scaler:
     Attributes:
         desk: What the duties share.
         clock: Gives the Unix time.
-        wanted: Agents that each pool should have, as last reckoned.
-        held: Pools whose agents the user has stopped.
+        wanted: Agents that each pool should have, as last reckoned; those of others, too.
     """
 
     desk: Desk
@@ -67,16 +67,19 @@ class Scaler:
     def tick(self, now: float) -> None:
         """Start what is wanting; look after what was started."""
         self._reap(now)
+        self._reckon()
+        for pool in self.desk.local_pools():
+            if now >= self._trouble.get(pool.name, _Trouble()).until:
+                for _ in range(self.wanted[pool.name] - self._supply(pool.name)):
+                    self._start(pool)
+
+    def _reckon(self) -> None:
         waiting = self.desk.waiting()
         held = self.desk.held()
-        for pool in self.desk.local_pools():
+        self.wanted.clear()
+        for pool in (*self.desk.local_pools(), *self.desk.external_pools()):
             jobs = sum(n for needed, n in waiting if fits(needed, pool))
-            supply = self._supply(pool.name)
             self.wanted[pool.name] = 0 if held else wanted_agents(pool, jobs)
-            pause = self._trouble.get(pool.name, _Trouble()).until
-            if now >= pause:
-                for _ in range(self.wanted[pool.name] - supply):
-                    self._start(pool)
 
     def _supply(self, pool: str) -> int:
         """Return the agents there are or will be; work of a suspect one needs another."""
@@ -86,6 +89,7 @@ class Scaler:
 
     def _start(self, pool: Local) -> None:
         agent = f"{pool.name}-{secrets.token_hex(4)}"
+        begun = time.perf_counter()
         process = launch_local(
             self.desk.paths,
             agent_id=agent,
@@ -95,7 +99,9 @@ class Scaler:
             memory=pool.memory,
             idle_timeout=pool.idle_timeout,
             start=pool.start,
+            log_format=self.desk.log_format,
         )
+        self.desk.bus.tell(SchedulerCalled("local", "submit", time.perf_counter() - begun))
         self._started[agent] = _Starting(pool.name, process)
 
     def _reap(self, now: float) -> None:
@@ -132,7 +138,7 @@ class Scaler:
         trouble.failures += 1
         log = self.desk.paths.logs / f"{agent}.log"
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        words = "\n".join(lines[-SHOWN_LINES:])
+        words = "\n".join(map(spoken, lines[-SHOWN_LINES:]))
         with self.desk.db.write() as tx:
             note_failure(
                 tx, LaunchFailure(pool=pool, time=now, failures=trouble.failures, words=words)
@@ -140,7 +146,7 @@ class Scaler:
         self.desk.bus.tell(LaunchFailed(pool, words))
 
 
-def wanted_agents(pool: Local, jobs: int) -> int:
+def wanted_agents(pool: AgentPool, jobs: int) -> int:
     """Return how many agents a pool should have for a number of unfinished jobs.
 
     Example:

@@ -6,6 +6,7 @@ import msgpack
 
 from batchpilot.store.allocations import Pilot
 from batchpilot.store.launches import LaunchFailure, forget_failure, note_failure, paused_pools
+from batchpilot_broker.journal import spoken
 from batchpilot_broker.nouns import AgentInfo
 from batchpilot_broker.paths import RegistryPaths
 
@@ -95,4 +96,4 @@ def last_words(paths: RegistryPaths, pilot: Pilot) -> str:
         lines = output.read_text(errors="replace").splitlines()
     except OSError:
         return ""
-    return "\n".join(lines[-SHOWN_LINES:])
+    return "\n".join(map(spoken, lines[-SHOWN_LINES:]))

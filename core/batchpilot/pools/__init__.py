@@ -7,7 +7,7 @@ Assigning checks and stores them; the coordinator follows within a second.
 
 from .agents import AgentPool
 from .checking import Pool, check_pools, from_records, make_pool, to_records
-from .near import Interactive, Local, usable_cores
+from .near import External, Interactive, Local, usable_cores
 from .remote import LSF, PBS, SGE, SSH, BatchPool, RemotePool, Slurm, Torque
 
 
@@ -18,6 +18,7 @@ __all__ = [
     "SSH",
     "AgentPool",
     "BatchPool",
+    "External",
     "Interactive",
     "Local",
     "Pool",

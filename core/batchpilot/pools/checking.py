@@ -10,14 +10,15 @@ from typing import Any
 from batchpilot.errors import DefinitionError
 
 from .agents import KNOWN_RESOURCES, AgentPool
-from .near import Interactive, Local
+from .near import External, Interactive, Local
 from .remote import LSF, PBS, SGE, SSH, BatchPool, RemotePool, Slurm, Torque
 
 
 Pool = Interactive | AgentPool
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Interactive, Local, SSH, Slurm, PBS, Torque, LSF, SGE)
+    kind.__name__: kind
+    for kind in (Interactive, Local, External, SSH, Slurm, PBS, Torque, LSF, SGE)
 }
 _WORDS = ("setup", "directives_skip", "directives_extra", "hosts")
 _TEXTS = ("name", "start", "python", "work_dir", "template")

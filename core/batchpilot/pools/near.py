@@ -1,4 +1,4 @@
-"""Pools of this machine: agents that the coordinator starts itself, or none at all."""
+"""Pools without a batch system: agents of this machine, of somebody else, or none at all."""
 
 from __future__ import annotations
 
@@ -72,3 +72,27 @@ class Local(AgentPool):
     slots: int = field(default_factory=usable_cores)
     resources: Mapping[str, float] = field(default_factory=dict)
     name: str = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class External(AgentPool):
+    """Let agents work that something else starts: Kubernetes, systemd, or you by hand.
+
+    They are started by `batchpilot agents run REG --pool NAME`. How many there should be is the
+    metric `batchpilot_pool_wanted_agents`; the coordinator starts none.
+
+    Args:
+        slots: Most jobs at once per agent, as agents are started.
+        min_agents: Agents wanted while there is work.
+        max_agents: Most agents wanted at once.
+        resources: What a whole agent has: `ncpus`, `memory` (MB), `gpus`; by default one core a
+            slot. Jobs that ask for more are refused.
+        name: Name of the pool.
+
+    Example:
+        >>> External(name="kubernetes", slots=4, max_agents=20).ncpus
+        4
+    """
+
+    resources: Mapping[str, float] = field(default_factory=dict)
+    name: str = "external"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,8 @@ def _make(  # noqa: PLR0913 - as above
         "default_resources": conf.default_resources,
         "max_concurrent_jobs": conf.max_concurrent_jobs,
         "pools": to_records(conf.pools) if conf.pools else None,
+        "metrics": asdict(conf.metrics) if conf.metrics else None,
+        "log_format": conf.log_format,
     }
     kept = {name: json.dumps(value) for name, value in settings.items() if value}
     return make_files(file_dir, seed=seed, kind=kind, work_dir=where, settings={**kept, **entries})

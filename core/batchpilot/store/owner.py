@@ -261,6 +261,7 @@ class Office:
             pid_start=process_start(os.getpid()),
             term=term,
             database=self._database.path.name,
+            metrics="",
         )
         self._say()
         return int(term)

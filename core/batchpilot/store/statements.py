@@ -2,8 +2,8 @@
 
 The statements stand in `sql/queries.sql` (what changes the registry, and what that needs),
 `sql/reading.sql` (what only queries need), `sql/sweeping.sql` (what only a sweep needs),
-`sql/experiments.sql`, `sql/elsewhere.sql` (what sessions on other hosts need) and
-`sql/allocations.sql` (agents at batch systems).
+`sql/experiments.sql`, `sql/elsewhere.sql` (what sessions on other hosts need),
+`sql/allocations.sql` (agents at batch systems) and `sql/watching.sql` (what only metrics need).
 """
 
 from __future__ import annotations
@@ -13,11 +13,21 @@ from functools import cache
 from importlib.resources import files
 
 
+_FILES = (
+    "queries",
+    "reading",
+    "sweeping",
+    "experiments",
+    "elsewhere",
+    "allocations",
+    "watching",
+)
+
+
 @cache
 def _statements() -> dict[str, str]:
     folder = files(__package__) / "sql"
-    names = ("queries", "reading", "sweeping", "experiments", "elsewhere", "allocations")
-    text = "\n".join((folder / f"{name}.sql").read_text() for name in names)
+    text = "\n".join((folder / f"{name}.sql").read_text() for name in _FILES)
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 

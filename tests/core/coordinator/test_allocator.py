@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from batchpilot.coordinator.allocator import COOL_DOWN, GATHER, LOOK_EVERY, Allocator
-from batchpilot.coordinator.happenings import AgentEnded
+from batchpilot.coordinator.happenings import AgentEnded, SchedulerCalled
 from batchpilot.coordinator.troubles import PAUSES
-from batchpilot.pools import Slurm
+from batchpilot.pools import Local, Slurm
 from batchpilot.store.allocations import Pilot, Stage, pilots_alive
 from batchpilot.store.launches import LaunchFailure, launch_failures, resume_pools
 from batchpilot_agent.errors import LaunchError, LaunchPostponed, LaunchRefused
@@ -44,6 +44,7 @@ class MemoryLauncher:
         cancelled: What was cancelled.
         queries: What it was asked about.
         trouble: Raised at every call.
+        shortfall: Why requests come to fewer agents, "" where they do not.
     """
 
     parameters: Parameters = field(default_factory=lambda: Parameters(max_array=1000))
@@ -52,6 +53,7 @@ class MemoryLauncher:
     cancelled: list[str] = field(default_factory=list)
     queries: list[Sequence[str]] = field(default_factory=list)
     trouble: LaunchError | None = None
+    shortfall: str = ""
 
     def submit(self, request: AllocationRequest) -> Submitted:
         """Take a request."""
@@ -61,7 +63,7 @@ class MemoryLauncher:
         elements = tuple(f"{array}_{n}" for n in range(1, request.agents + 1))
         queued = ElementStatus(state=ElementState.QUEUED, reason="Priority")
         self.status |= dict.fromkeys(elements, queued)
-        return Submitted(ids=(array,), elements=elements)
+        return Submitted(ids=(array,), elements=elements, shortfall=self.shortfall)
 
     def states(self, ids: Sequence[str]) -> dict[str, ElementStatus]:
         """Tell what is known."""
@@ -207,6 +209,7 @@ def test_an_agent_is_started_with_its_allocation_and_no_secret(site: Site) -> No
     words = " ".join(request.command)
 
     assert request.command[0] == "/py"
+    assert "--log-format text" in words
     assert f"--allocation {request.id}" in words
     assert "--walltime 600.0" in words
     assert '--variables {"partition": "p"}' in words
@@ -283,6 +286,52 @@ def test_what_the_user_stops_is_cancelled_at_once_and_told_to_drain(site: Site) 
 
     assert site.launcher.cancelled == ["1_2", "1_3", "1_4"]
     assert [message["kind"] for message in site.bench.broker.told[agent]] == ["drain"]
+
+
+def test_each_call_of_the_batch_system_is_told_with_what_came_of_it(site: Site) -> None:
+    site.work()
+    site.launcher.trouble = LaunchPostponed("still trying")
+    site.tick(LOOK_EVERY)
+    site.launcher.trouble = None
+    with site.bench.desk.db.write() as tx:
+        tx.set_meta("agents_stopped", 1)
+    site.tick()
+
+    told = site.bench.told(SchedulerCalled)
+
+    assert [(call.kind, call.command, call.ok) for call in told] == [
+        ("slurm", "submit", True),
+        ("slurm", "query", False),
+        ("slurm", "cancel", True),
+    ]
+    assert all(call.seconds > 0 for call in told)
+
+
+def test_a_request_that_was_cut_short_is_a_call_that_failed(site: Site) -> None:
+    site.launcher.shortfall = "QOSMaxSubmitJobPerUserLimit"
+
+    site.work()
+
+    assert [call.ok for call in site.bench.told(SchedulerCalled)] == [False]
+
+
+def test_the_agents_that_a_pool_should_have_are_reckoned(site: Site) -> None:
+    site.work()
+    assert site.allocator.wanted == {"slurm": 4}
+
+    site.bench.book.define(100)
+    site.bench.book.queue(range(9, 109))
+    site.tick()
+    assert site.allocator.wanted == {"slurm": 10}
+
+    with site.bench.desk.db.write() as tx:
+        tx.set_meta("agents_stopped", 1)
+    site.tick()
+    assert site.allocator.wanted == {"slurm": 0}
+
+    site.bench.desk.pools = [Local()]
+    site.tick()
+    assert site.allocator.wanted == {}
 
 
 def test_agents_of_a_pool_that_is_no_more_are_cancelled(site: Site) -> None:

@@ -8,7 +8,6 @@ import pytest
 from tests.core.book import array
 
 from batchpilot.coordinator.measurer import ALIVE_EVERY, BEAT_EVERY, Measurer
-from batchpilot.status import Status
 from batchpilot.store.changing import revoke
 from batchpilot.store.owner import Office, read_owner
 from batchpilot_broker.errors import TermSuperseded
@@ -20,7 +19,7 @@ from .conftest import Bench
 @pytest.fixture
 def measurer(bench: Bench) -> Measurer:
     office = Office(bench.desk.paths, bench.book.database)
-    return Measurer(bench.desk, office, lambda: Status(defined=7))
+    return Measurer(bench.desk, office)
 
 
 def run_all(bench: Bench, outcome: Outcome = Outcome.DONE) -> None:
@@ -108,19 +107,6 @@ def test_the_heart_of_a_superseded_coordinator_stops(bench: Bench, measurer: Mea
 
     with pytest.raises(TermSuperseded):
         measurer.tick(100.0 + ALIVE_EVERY)
-
-
-def test_a_snapshot_counts_jobs_and_agents(bench: Bench, measurer: Measurer) -> None:
-    bench.agent("a1", slots=2)
-    bench.agent("a2", slots=3)
-    measurer.tick(100.0)
-    bench.broker.up = False
-
-    snapshot = measurer.snapshot
-    assert (snapshot.status.defined, snapshot.at) == (7, 100.0)
-    assert sum(snapshot.agents.values()) == 2
-    assert snapshot.slots[1] == 5
-    assert snapshot.broker.up
 
 
 def test_a_backup_is_made_of_what_has_changed(bench: Bench, measurer: Measurer) -> None:

@@ -12,7 +12,6 @@ from tests.core.book import CLASS, array
 from batchpilot.coordinator.happenings import JobsEnded
 from batchpilot.coordinator.measurer import Measurer
 from batchpilot.coordinator.releaser import SHORTEST_PAUSE
-from batchpilot.status import Status
 from batchpilot.store.changing import revoke
 from batchpilot.store.gates import hold
 from batchpilot.store.owner import Office
@@ -54,7 +53,7 @@ def test_what_waits_is_not_fed_and_wants_no_agents_but_is_unfinished(bench: Benc
     gated(bench, range(2, 41), [1])
     look(bench)
     office = Office(bench.desk.paths, bench.book.database)
-    measurer = Measurer(bench.desk, office, Status)
+    measurer = Measurer(bench.desk, office)
 
     assert sum(n for _, n in bench.desk.waiting()) == 1
     assert measurer.count_unfinished() == 40

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchpilot.coordinator.scaler import Scaler, wanted_agents
-from batchpilot.pools import Interactive, Local
+from batchpilot.pools import External, Interactive, Local, Slurm
 from batchpilot_broker.nouns import ResourceClass
 
 from .conftest import Bench
@@ -77,6 +77,28 @@ def test_an_interactive_pool_has_no_agents(bench: Bench) -> None:
     bench.book.define(1)
     bench.book.queue([1])
     scaler = Scaler(bench.desk)
+
+    scaler.tick(0.0)
+
+    assert scaler.wanted == {}
+
+
+def test_agents_of_an_external_pool_are_wanted_and_never_started(bench: Bench) -> None:
+    bench.desk.pools = [External(name="kubernetes", slots=2, max_agents=20)]
+    bench.book.define(10)
+    bench.book.queue(range(1, 11))
+    scaler = Scaler(bench.desk)
+
+    scaler.tick(0.0)
+
+    assert scaler.wanted == {"kubernetes": 5}
+    assert not list(bench.desk.paths.logs.iterdir())
+
+
+def test_a_pool_that_was_taken_away_wants_no_agents_any_more(bench: Bench) -> None:
+    scaler = Scaler(bench.desk)
+    scaler.tick(0.0)
+    bench.desk.pools = [Slurm()]
 
     scaler.tick(0.0)
 

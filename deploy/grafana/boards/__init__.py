@@ -1,0 +1,1 @@
+"""The dashboards, one a file, and the pieces they are made of."""

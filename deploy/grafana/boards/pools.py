@@ -1,0 +1,230 @@
+"""Pool by pool: are the agents there that are wanted, and does what starts them answer."""
+
+from __future__ import annotations
+
+from .panels import (
+    BAD,
+    GOOD,
+    IN_POOL,
+    MINE,
+    RATE,
+    WARN,
+    Look,
+    Panel,
+    Query,
+    dashboard,
+    lines,
+    quantiles,
+    stat,
+)
+
+
+def pools() -> Panel:
+    """Return the dashboard."""
+    rows = {
+        "Are they there?": _supply(),
+        "What do they do?": _life(),
+        "What starts them": _schedulers(),
+        "What waits for them": _queues(),
+    }
+    text = "Pool by pool: the agents wanted and there, what starts them, and what waits for them."
+    return dashboard("batchpilot-pools", "batchpilot / pools", text, rows, pools=True)
+
+
+def _supply() -> list[Panel]:
+    wanted = f"sum(batchpilot_pool_wanted_agents{{{IN_POOL}}})"
+    there = f"sum(batchpilot_agents{{{IN_POOL}}})"
+    small = {"width": 6, "height": 4}
+    return [
+        stat(
+            "Agents wanted",
+            "What the unfinished jobs call for, at most what the pools allow; 0 without jobs.",
+            Query(wanted, "wanted"),
+            Look(unit="short", **small),
+        ),
+        stat(
+            "Agents missing",
+            "0 soon after a start. Lasting: the batch system is full, or agents fail to start.",
+            Query(f"clamp_min({wanted} - ({there} or vector(0)), 0)", "missing"),
+            Look(unit="short", **small, thresholds={None: GOOD, 1: WARN}),
+        ),
+        stat(
+            "Failed to start",
+            "0. `batchpilot agents list` shows the last words of the last one.",
+            Query(
+                f"sum(increase(batchpilot_agent_launch_failures_total{{{IN_POOL}}}{RATE}))",
+                "failed",
+            ),
+            Look(unit="short", **small, decimals=0, thresholds={None: GOOD, 1: WARN, 5: BAD}),
+        ),
+        stat(
+            "Lost",
+            "0. Agents that went without a word: killed, out of memory, or their node is down.",
+            Query(
+                f'sum(increase(batchpilot_agents_ended_total{{{IN_POOL}, reason="lost"}}{RATE}))',
+                "lost",
+            ),
+            Look(unit="short", **small, decimals=0, thresholds={None: GOOD, 1: WARN, 5: BAD}),
+        ),
+        lines(
+            "Wanted and there",
+            "The two meet; a gap that stays is explained by the panels below.",
+            [
+                Query(
+                    f"sum by (pool) (batchpilot_pool_wanted_agents{{{IN_POOL}}})", "{{pool}} wanted"
+                ),
+                Query(f"sum by (pool) (batchpilot_agents{{{IN_POOL}}})", "{{pool}} there"),
+            ],
+            Look(unit="short"),
+        ),
+        lines(
+            "Agents by state",
+            "Busy while there is work, idle for some minutes behind it; starting for seconds.",
+            [
+                Query(
+                    f"sum by (pool, kind, state) (batchpilot_agents{{{IN_POOL}}})",
+                    "{{pool}} ({{kind}}) {{state}}",
+                )
+            ],
+            Look(unit="short", stacked=True),
+        ),
+    ]
+
+
+def _life() -> list[Panel]:
+    return [
+        lines(
+            "Slots by state",
+            "All busy while jobs wait. Idle ones then: jobs ask for more than is left of an agent.",
+            [
+                Query(
+                    f"sum by (pool, state) (batchpilot_agent_slots{{{IN_POOL}}})",
+                    "{{pool}} {{state}}",
+                )
+            ],
+            Look(unit="short", width=8, stacked=True),
+        ),
+        lines(
+            "Came",
+            "A burst at the start of a study; a steady stream means that agents do not last.",
+            [
+                Query(
+                    "sum by (pool, kind) "
+                    f"(increase(batchpilot_agents_started_total{{{IN_POOL}}}{RATE}))",
+                    "{{pool}} ({{kind}})",
+                )
+            ],
+            Look(unit="short", width=8),
+        ),
+        lines(
+            "Went",
+            "`left` at the end of the work or of an allocation; `lost` hardly ever.",
+            [
+                Query(
+                    "sum by (pool, reason) "
+                    f"(increase(batchpilot_agents_ended_total{{{IN_POOL}}}{RATE}))",
+                    "{{pool}} {{reason}}",
+                )
+            ],
+            Look(unit="short", width=8),
+        ),
+    ]
+
+
+def _schedulers() -> list[Panel]:
+    return [
+        lines(
+            "Calls of what starts agents",
+            "Few, also with thousands of agents: one query a minute for all of them. `failed`: its "
+            "words are in the coordinator's log.",
+            [
+                Query(
+                    "sum by (kind, command, outcome) "
+                    f"(rate(batchpilot_scheduler_calls_total{{{MINE}}}{RATE}))",
+                    "{{kind}} {{command}} {{outcome}}",
+                )
+            ],
+            Look(unit="cps", width=8),
+        ),
+        lines(
+            "Duration of those calls",
+            "Below a second. A scheduler that takes tens of seconds is overloaded; be gentle.",
+            [
+                Query(
+                    "histogram_quantile(0.95, sum by (le, kind, command) "
+                    f"(rate(batchpilot_scheduler_call_duration_seconds_bucket{{{MINE}}}{RATE})))",
+                    "{{kind}} {{command}} 95 % within",
+                )
+            ],
+            Look(unit="s", width=8),
+        ),
+        lines(
+            "Failed to start, by pool",
+            "0. A pool that fails is tried again after pauses that grow to a minute.",
+            [
+                Query(
+                    "sum by (pool, kind) "
+                    f"(increase(batchpilot_agent_launch_failures_total{{{IN_POOL}}}{RATE}))",
+                    "{{pool}} ({{kind}}) failed",
+                )
+            ],
+            Look(unit="short", width=8),
+        ),
+    ]
+
+
+def _queues() -> list[Panel]:
+    return [
+        lines(
+            "Waiting jobs by class",
+            "Falls. A class that does not, while others do, fits no agent that is there.",
+            [Query(f"sum by (class) (batchpilot_queue_depth{{{MINE}}})", "{{class}}")],
+            Look(unit="short", width=8, stacked=True),
+        ),
+        lines(
+            "Longest wait by class",
+            "Hours on full clusters; it grows without end where no agent fits.",
+            [
+                Query(
+                    "max by (class) "
+                    f"(time() - batchpilot_queue_oldest_job_timestamp_seconds{{{MINE}}})"
+                    " or vector(0)",
+                    "{{class}}",
+                )
+            ],
+            Look(unit="s", width=8),
+        ),
+        lines(
+            "Chunks at the broker by class",
+            "Some per slot while jobs wait: what agents take next, also without a coordinator.",
+            [Query(f"sum by (class) (batchpilot_queue_chunks{{{MINE}}})", "{{class}}")],
+            Look(unit="short", width=8),
+        ),
+        lines(
+            "Handed to the broker by class",
+            "As many jobs as end; chunks are few where jobs are short.",
+            [
+                Query(
+                    f"sum by (class) (rate(batchpilot_jobs_fed_total{{{MINE}}}{RATE}))",
+                    "{{class}} jobs",
+                ),
+                Query(
+                    f"sum by (class) (rate(batchpilot_chunks_fed_total{{{MINE}}}{RATE}))",
+                    "{{class}} chunks",
+                ),
+            ],
+            Look(unit="cps", width=8),
+        ),
+        lines(
+            "Time in the queue by class",
+            "Alike for classes of one pool and priority.",
+            quantiles("batchpilot_job_queue_wait_seconds", by="class"),
+            Look(unit="s", width=8),
+        ),
+        lines(
+            "Peak memory of jobs",
+            "Of jobs submitted with measure_memory; ask for little more than the 95 %.",
+            quantiles("batchpilot_job_peak_memory_bytes", by="outcome"),
+            Look(unit="bytes", width=8),
+        ),
+    ]

@@ -37,7 +37,7 @@ def settle_generation(client: Redis, instance: str, highest: int, *, pulse: int 
     return settled
 
 
-def _number(value: bytes | None) -> int:
+def _number(value: bytes | str | None) -> int:
     """Return a number; what somebody else has put there is older than all."""
     return int(value) if value is not None and value.isdigit() else 0
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from batchpilot.errors import StorageError
 from batchpilot.status import Status
 from batchpilot.store.agents import live_agents
 from batchpilot.store.owner import Office
@@ -19,6 +21,8 @@ SNAPSHOT_EVERY = 5.0
 ALIVE_EVERY = 2.0
 BEAT_EVERY = 5.0
 BACKUP_EVERY = 600.0
+
+_log = logging.getLogger("batchpilot.coordinator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,10 @@ class Measurer:
         if changes == self._backed_up:
             return
         self._backed_up = changes
-        self._desk.db.back_up(time.time_ns())
+        try:
+            self._desk.db.back_up(time.time_ns())
+        except StorageError as error:  # the copies that there are stay; the work goes on
+            _log.warning("not backed up: %s", error)
 
     def _take(self, now: float) -> Snapshot:
         with self._desk.db.read() as tx:

@@ -96,7 +96,7 @@ class Sweeping(Submitting):
             tx.set_meta("last_job", 0)
             tx.set_meta("stream", "0")
         empty(self.paths.backup)
-        self._db.back_up(time.time_ns())
+        self._db.try_to_back_up()
         self.sweep()
 
     def remove(self) -> Path:

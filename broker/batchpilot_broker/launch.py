@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .access import Access
@@ -47,13 +48,19 @@ _ORPHAN = 'umask 077; "$@" </dev/null >/dev/null 2>&1 & echo $!'
 _DATA = ("appendonlydir", "appendonly.aof")
 
 
-def launch(binary: ServerBinary, access: Access) -> tuple[int, int]:
+Spawned = Callable[[int, int], None]
+"""Told the pid and the start time of a server as soon as it runs: whoever dies next is not alone
+in knowing of it."""
+
+
+def launch(binary: ServerBinary, access: Access, spawned: Spawned) -> tuple[int, int]:
     """Start a server on the data in its directory, or, where it cannot read them, without.
 
     Args:
         binary: The server.
         access: Where it is to listen, with the coordinator's password; its directory is that of
             the log.
+        spawned: Told of each server that is started.
 
     Returns:
         Its pid and its start time.
@@ -69,11 +76,11 @@ def launch(binary: ServerBinary, access: Access) -> tuple[int, int]:
             remedy="set BATCHPILOT_BROKER_URL to a broker of your own",
         )
     try:
-        return _launch(binary, access, home)
+        return _launch(binary, access, home, spawned)
     except BrokerUnavailable:
         if not _put_aside(home):
             raise
-    return _launch(binary, access, home)
+    return _launch(binary, access, home, spawned)
 
 
 def end_process(pid: int, pid_start: int) -> bool:
@@ -98,7 +105,7 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def _launch(binary: ServerBinary, access: Access, home: Path) -> tuple[int, int]:
+def _launch(binary: ServerBinary, access: Access, home: Path, spawned: Spawned) -> tuple[int, int]:
     log = home / LOG
     if log.exists():
         log.replace(home / f"{LOG}.old")
@@ -113,6 +120,7 @@ def _launch(binary: ServerBinary, access: Access, home: Path) -> tuple[int, int]
     write_aside(conf, text.encode())
     pid = _spawn([str(binary.path), str(conf)], home)
     start = process_start(pid)
+    spawned(pid, start)
     _await_answer(access, pid, start, log)
     return pid, start
 

@@ -224,9 +224,13 @@ def _start(
         log=str(home / LOG),
     )
     binary = find_server()
+
+    def keep(pid: int, pid_start: int) -> None:
+        write_json(home / RECORD, asdict(replace(access, pid=pid, pid_start=pid_start)))
+
     # Before it runs: whoever dies right behind the start leaves a server that the next one can use.
-    write_json(home / RECORD, asdict(access))
-    pid, pid_start = launch(binary, access)
+    keep(0, 0)
+    pid, pid_start = launch(binary, access, keep)
     settled = _use(paths, instance, replace(access, pid=pid, pid_start=pid_start))
     write_json(home / RECORD, asdict(settled))
     return settled
@@ -277,8 +281,11 @@ def _recorded(paths: RegistryPaths, instance: str) -> Access | None:
         return kept
     if access is None or kept is None:
         return access or kept
-    ours = access.username == AGENTS and not access.external
-    return as_coordinator(access, kept) if ours else access
+    if access.username != AGENTS or access.external:
+        return access
+    if access.urls == kept.urls:  # the server here; it may have been started since, and not told
+        return replace(kept, generation=max(kept.generation, access.generation))
+    return as_coordinator(access, kept)
 
 
 def _record(paths: RegistryPaths, access: Access) -> None:

@@ -116,7 +116,7 @@ def _packed(value: Any) -> Any:
     if isinstance(value, np.integer | np.floating | np.bool_):
         return value.item()
     ids = as_array(value).astype("<i8")
-    return msgpack.ExtType(_IDS, zlib.compress(np.diff(ids, prepend=0).tobytes(), 1))
+    return msgpack.ExtType(_IDS, zlib.compress(np.diff(ids, prepend=0).tobytes()))
 
 
 def _unpacked(code: int, data: bytes) -> Any:

@@ -51,15 +51,18 @@ class Elsewhere:
     """
 
     def __init__(self, paths: RegistryPaths, snapshot: Snapshot) -> None:
-        owner = read_owner(paths)
-        self.host = owner.host
         self._paths = paths
         self._snapshot = snapshot
         self._objects = ObjectStore(paths.objects)
-        self._line = Nudger(paths, owner.instance)
+        self._line = Nudger(paths, read_owner(paths).instance)
         self._still = Stillness(paths)
         self._asked = 0.0
         snapshot.ask = self._say_that_somebody_looks
+
+    @property
+    def host(self) -> str:
+        """Return who owns the registry now."""
+        return read_owner(self._paths).host
 
     def close(self) -> None:
         """Let go of the broker."""
@@ -146,10 +149,15 @@ class Elsewhere:
         return True
 
     def take_over(self) -> None:
-        """Make this host the owner."""
-        take_over(self._paths)
+        """Make this host the owner.
+
+        Raises:
+            AlreadyOwned: Another host was faster.
+        """
+        before = self.host
+        take_over(self._paths, self._still.mark)
         self.close()
-        warn(f"{host_name()} has taken {self._paths.root} over from {self.host}")
+        warn(f"{host_name()} has taken {self._paths.root} over from {before}")
 
     def _coordinator_shown(self) -> bool:
         try:

@@ -163,14 +163,16 @@ def test_a_control_message() -> None:
 
 
 def test_a_request() -> None:
-    assert SEAL.open("request", kept("request")) == {
+    assert opened(SEAL, {b"r": kept("request")}) == {
         "kind": "request",
-        "id": "r1",
+        "id": "0f" * 16,
+        "until": 1.7e9,
         "host": "h",
         "user": "u",
-        "verb": "kill",
-        "args": [[3, 4]],
+        "verb": "_kill",
+        "body": bytes.fromhex("92919203 0480".replace(" ", "")),
     }
+    assert opened(SEAL, {b"d": kept("request")}) == {"kind": "rejected", "why": "forged"}
 
 
 def test_our_seal_is_the_one_that_was_written_down() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import stat
@@ -181,6 +182,25 @@ def test_data_that_cannot_be_read_are_put_aside(place: Place) -> None:
 
     assert second.generation == first.generation + 1
     assert list((place.home / "broken").iterdir())
+
+
+def test_bits_flipped_in_its_log_cost_data_at_most(place: Place) -> None:
+    moments = random.Random(1)  # noqa: S311 - no secret is made of it
+    access = ensure_server(place.paths, place.instance)
+    for number in range(5):
+        for at in range(50):
+            asked(access, "HSET", Keys(place.instance).leases, str(at), f"agent {number}")
+        stop_server(place.paths, access)
+        log = max(place.home.rglob("*.aof"), key=lambda p: p.stat().st_size)
+        data = bytearray(log.read_bytes())
+        for _ in range(3):
+            data[moments.randrange(len(data))] ^= 1 << moments.randrange(8)
+        log.write_bytes(data[: len(data) - moments.randrange(2) * 7])
+
+        before, access = access, ensure_server(place.paths, place.instance)
+
+        assert access.generation >= before.generation
+        assert asked(access, "PING")
 
 
 def test_sessions_that_start_at_once_start_one_server(place: Place) -> None:
@@ -378,3 +398,20 @@ def test_an_address_that_is_none_of_this_host_leaves_the_broker_as_it_was(place:
 
     assert is_alive(access.pid, access.pid_start)
     assert read_access(place.paths) == for_agents(access)
+
+
+def test_a_server_that_was_started_and_not_told_of_gets_no_rival(place: Place) -> None:
+    access = ensure_server(place.paths, place.instance)
+    stop_server(place.paths, access)
+    told = read_access(place.paths)
+    assert told is not None
+    again = ensure_server(place.paths, place.instance)
+    write_access(place.paths, told)  # as if its starter had been killed behind the start
+    end(again, signal.SIGSTOP)  # and it still reads its log
+    try:
+        with pytest.raises(BrokerUnavailable, match=rf"process {again.pid} lives"):
+            ensure_server(place.paths, place.instance)
+    finally:
+        end(again, signal.SIGCONT)
+
+    assert ensure_server(place.paths, place.instance).pid == again.pid

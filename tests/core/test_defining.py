@@ -201,3 +201,14 @@ def test_a_registry_for_reading_refuses(registry: Registry) -> None:
         reader.batch_map(any_names, i=[1])
 
     assert objects(registry) == []
+
+
+def test_what_was_defined_stays_where_no_backup_can_be_made(tmp_path: Path) -> None:
+    with make_registry(tmp_path / "registry", seed=1, work_dir=tmp_path) as registry:
+        registry.paths.backup.rmdir()
+        registry.paths.backup.touch()  # a full disk does the same
+
+        with pytest.warns(BatchpilotWarning, match="not backed up"):
+            registry.batch_map(lambda i: i, i=range(3))
+
+        assert registry.get_status().defined == 3

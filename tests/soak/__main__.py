@@ -16,11 +16,12 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
+import psutil
 from tests.conftest import wait_until
-from tests.end_to_end.conftest import MakeStudy
+from tests.end_to_end.conftest import MakeStudy, processes_of
 
 import batchpilot as bp
 from batchpilot import control
@@ -42,6 +43,7 @@ RECOVERED = 20
 PATIENCE = 150.0
 WEIGHED_EVERY = 15.0
 LAST_WAIT = 300.0
+STOPPED_WITHIN = 30.0
 LONG = 15.0
 
 
@@ -73,7 +75,7 @@ class Soak:
                 self._turn()
                 time.sleep(0.1)
         finally:
-            self.chaos.wake(all_of_them=True)
+            self.chaos.wake()
         self._say("no more is broken; the rest is waited for")
         self._finish()
         self.books.weigh()
@@ -81,7 +83,6 @@ class Soak:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        self.chaos.wake()
         ended = self._ended()
         self._look_for_recovery(now, ended)
         if self._broken is None and now >= self._strike:
@@ -147,6 +148,19 @@ class Soak:
         print(f"{left / 60:5.1f} min left: {words}", flush=True)
 
 
+def _stop(registry: bp.Registry) -> list[str]:
+    """Stop all daemons; return what is left of them."""
+    control.stop(registry.paths)
+    deadline = time.monotonic() + STOPPED_WITHIN
+    while processes_of(registry.paths) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    left = []
+    for process in processes_of(registry.paths):
+        with suppress(psutil.Error):
+            left.append(f"left running: {process.pid} {process.status()} {process.cmdline()}")
+    return left
+
+
 def main() -> int:
     """Run the soak; return the exit code."""
     minutes = float(os.environ.get("SOAK_MINUTES", "30"))
@@ -162,6 +176,7 @@ def main() -> int:
         faults = soak.run()
         print(soak.books.tell(soak.chaos.done))
     finally:
+        faults += _stop(registry)
         with redirect_stdout(io.StringIO()):  # what the daemons said is in the registry's logs
             make.end()
         if faults:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
 import signal
-import time
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,10 @@ import batchpilot as bp
 from batchpilot import control
 
 
+BUSY = 20.0
+"""Seconds for which a coordinator is frozen at most: a session waits 30 s for its locks."""
+
+
 @dataclass
 class Chaos:
     """Break things.
@@ -33,14 +38,14 @@ class Chaos:
         moments: Source of all that is random.
         longest: Seconds for which things are frozen at most.
         done: How often each thing was done.
-        thaw: Processes that are frozen, and when they go on.
+        thaws: Those who wake what is frozen, in threads of their own: a session may wait meanwhile.
     """
 
     registry: bp.Registry
     moments: random.Random
     longest: float
     done: dict[str, int] = field(default_factory=dict)
-    thaw: list[tuple[float, list[int]]] = field(default_factory=list)
+    thaws: list[threading.Timer] = field(default_factory=list)
 
     def strike(self) -> str:
         """Break one thing; return what, "" where there was nothing to be broken."""
@@ -52,15 +57,12 @@ class Chaos:
                 return name
         return ""
 
-    def wake(self, *, all_of_them: bool = False) -> None:
-        """Let those go on whose time has come."""
-        now = time.monotonic()
-        due = [entry for entry in self.thaw if all_of_them or entry[0] <= now]
-        self.thaw = [entry for entry in self.thaw if entry not in due]
-        for _, pids in due:
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+    def wake(self) -> None:
+        """Let all go on that is frozen."""
+        for timer in self.thaws:
+            if timer.is_alive():
+                timer.cancel()
+                timer.function(*timer.args)
 
     def _acts(self) -> tuple[Callable[[], bool], ...]:
         return (
@@ -119,20 +121,27 @@ class Chaos:
         return self._freeze(*pids)
 
     def _freeze_coordinator(self) -> bool:
-        return self._freeze(coordinator_pid(self.registry))
+        return self._freeze(coordinator_pid(self.registry), longest=BUSY)
 
     def _freeze_broker(self) -> bool:
         return self._freeze(access_of(self.registry).pid)
 
-    def _freeze(self, *pids: int) -> bool:
+    def _freeze(self, *pids: int, longest: float = math.inf) -> bool:
         if not all(pids):
             return False
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
-        seconds = self.moments.choice([0.5, 3.0, 8.0, self.longest])
-        self.thaw.append((time.monotonic() + seconds, list(pids)))
+        seconds = min(self.moments.choice([0.5, 3.0, 8.0, self.longest]), longest)
+        self.thaws.append(threading.Timer(seconds, _continue, pids))
+        self.thaws[-1].start()
         return True
+
+
+def _continue(*pids: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def _kill(*pids: int) -> bool:

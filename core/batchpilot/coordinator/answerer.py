@@ -73,7 +73,7 @@ class Answerer:
         except BatchpilotError as error:
             return self._refuse(request, error)
         if self._jobs() != jobs:
-            self._desk.db.back_up(time.time_ns())
+            self._desk.db.try_to_back_up()
         return answer
 
     def _called(self, event: dict[str, Any]) -> dict[str, Any]:

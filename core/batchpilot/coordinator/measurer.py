@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
+from batchpilot.errors import StorageError
 from batchpilot.store.owner import Office
 
 from .desk import Desk
@@ -12,6 +14,8 @@ from .desk import Desk
 ALIVE_EVERY = 2.0
 BEAT_EVERY = 5.0
 BACKUP_EVERY = 600.0
+
+_log = logging.getLogger("batchpilot.coordinator")
 
 
 class Measurer:
@@ -57,4 +61,7 @@ class Measurer:
         if changes == self._backed_up:
             return
         self._backed_up = changes
-        self._desk.db.back_up(time.time_ns())
+        try:
+            self._desk.db.back_up(time.time_ns())
+        except StorageError as error:  # the copies that there are stay; the work goes on
+            _log.warning("not backed up: %s", error)

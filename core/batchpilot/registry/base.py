@@ -24,7 +24,7 @@ import msgpack
 from batchpilot.asking import returned
 from batchpilot.durations import duration
 from batchpilot.elsewhere import Elsewhere
-from batchpilot.errors import ReadOnly, RegistryExists, RegistryMissing, StorageError
+from batchpilot.errors import AlreadyOwned, ReadOnly, RegistryExists, RegistryMissing, StorageError
 from batchpilot.store.database import Database, Transaction, create
 from batchpilot.store.locks import locked
 from batchpilot.store.owner import Owner, read_owner, seated, write_owner
@@ -133,14 +133,14 @@ class RegistryBase:
         """
         self._check_writeable()
         request = secrets.token_hex(16)
-        while self._elsewhere is not None and self._elsewhere.await_word():
-            done, answer = self._elsewhere.ask(request, verb, args, kwargs)
-            if done:
-                return True, answer
-        if self._elsewhere is None:
-            return False, None
-        self._become_owner(self._elsewhere)
-        return self._withdrawn(request)
+        while self._elsewhere is not None:
+            if self._elsewhere.await_word():
+                done, answer = self._elsewhere.ask(request, verb, args, kwargs)
+                if done:
+                    return True, answer
+            elif self._become_owner(self._elsewhere):
+                return self._withdrawn(request)
+        return False, None
 
     def _withdrawn(self, request: str) -> tuple[bool, Any]:
         """Let nobody carry out any more what was asked of a dead owner, if it was not yet."""
@@ -155,16 +155,18 @@ class RegistryBase:
         """Tell whether another host sees to the jobs; one that is gone is taken over from."""
         if self._elsewhere is None:
             return False
-        if self._elsewhere.lives():
-            return True
-        self._become_owner(self._elsewhere)
-        return False
+        return self._elsewhere.lives() or not self._become_owner(self._elsewhere)
 
-    def _become_owner(self, elsewhere: Elsewhere) -> None:
-        elsewhere.take_over()
+    def _become_owner(self, elsewhere: Elsewhere) -> bool:
+        """Make this host the owner; tell whether no other one was faster."""
+        try:
+            elsewhere.take_over()
+        except AlreadyOwned:
+            return False
         snapshot, self._db = self._db, Database(self.paths)
         self._elsewhere = None
         snapshot.close()
+        return True
 
     def _check_writeable(self) -> None:
         if not self.writeable:

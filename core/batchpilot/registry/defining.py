@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -128,7 +127,7 @@ class Defining(Configuring):
                 more_args=None if static is None else self.objects.put(static),
             )
             ids = self._define(definition, pickles, tags, big=encoder.has_large, hidden=hidden)
-        self._db.back_up(time.time_ns())
+        self._db.try_to_back_up()
         return ids
 
     def _define(

@@ -5,6 +5,7 @@ What is done, failed or submitted stays as it is: a sweep never touches a result
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,10 +23,12 @@ from batchpilot.store.locks import locked
 from batchpilot.store.owner import read_owner
 from batchpilot.store.pages import LIVE_STATES, State, read_column
 from batchpilot.store.tidying import empty, object_names, remove
+from batchpilot_broker.host import on_network
 
 from .submitting import Submitting
 
 
+YOUNG_SECONDS = 3600.0
 _WITHOUT_NAMES = ("page", "experiment", "outcome", "span", "held_span", "gate", "again", "chunk")
 _CLEARED = (
     *("page", "pars", "class", "submission", "span", "chunk", "again", "segment", "outcome"),
@@ -99,7 +102,7 @@ class Sweeping(Submitting):
             tx.set_meta("last_job", 0)
             tx.set_meta("stream", "0")
         empty(self.paths.backup)
-        self._db.back_up(time.time_ns())
+        self._db.try_to_back_up()
         self.sweep()
 
     def remove(self) -> Path:
@@ -150,9 +153,14 @@ class Sweeping(Submitting):
                 yield from object_names(self.objects.get(epoch))
 
     def _drop_objects(self, named: set[str]) -> None:
-        """Remove objects without a name, and what an interrupted session has left half-written."""
+        """Remove objects without a name, and what an interrupted session has left half-written.
+
+        Where other hosts may be storing some now, whom no lock holds back, young ones stay.
+        """
+        shared = on_network(self.paths.objects)
+        oldest = time.time() - YOUNG_SECONDS if shared else math.inf
         for path in self.paths.objects.iterdir():
-            if path.name not in named:
+            if path.name not in named and path.stat().st_mtime < oldest:
                 path.unlink()
 
     def _drop_external(self, ids: np.ndarray[tuple[int], np.dtype[np.int64]], beyond: int) -> None:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from batchpilot_broker.access import key_mark
 from batchpilot_broker.files import write_aside
@@ -24,9 +25,10 @@ from batchpilot_broker.host import host_name
 from batchpilot_broker.paths import RegistryPaths
 
 from .changing import revoke
-from .database import Database
+from .database import Database, Transaction
+from .outcomes import locate, segment_names
 from .owner import Owner, read_owner, seated, write_owner
-from .pages import LIVE_STATES, read_column
+from .pages import ENDED_STATES, LIVE_STATES, Ids, read_column
 
 
 class Place(StrEnum):
@@ -95,8 +97,10 @@ def _take_back(database: Database) -> int:
     """Forget the original's submissions that are under way, its agents and its pools."""
     with database.write() as tx:
         states = read_column(tx.db, "state")
-        live = np.flatnonzero(np.isin(states, LIVE_STATES)) + 1
-        revoke(tx, live)
+        live = np.isin(states, LIVE_STATES)
+        live[_not_copied(database.paths, tx, states) - 1] = True
+        taken = np.flatnonzero(live) + 1
+        revoke(tx, taken)
         for name in ("spans", "held", "gates", "again", "chunks", "running"):
             tx.execute(f"forget_{name}")
         tx.execute("forget_cancels")
@@ -107,7 +111,20 @@ def _take_back(database: Database) -> int:
         tx.set_meta("launch_failures", None)
         tx.set_meta("owner_pid", 0)
         tx.set_meta("stream", "0")
-    return len(live)
+    return len(taken)
+
+
+def _not_copied(paths: RegistryPaths, tx: Transaction, states: NDArray[np.uint8]) -> Ids:
+    """Return the ended jobs whose records the copy lacks: segments grew between two files."""
+    ended = np.flatnonzero(np.isin(states, ENDED_STATES)) + 1
+    ends = locate(tx, ended)
+    sizes = np.zeros(int(ends["segment"].max(initial=0)) + 1, np.int64)
+    for number, name in segment_names(tx).items():
+        path = paths.segments / name
+        if number < len(sizes) and path.exists():
+            sizes[number] = path.stat().st_size
+    lacking: Ids = ended[(ends["pos"] + ends["size"]).astype(np.int64) > sizes[ends["segment"]]]
+    return lacking
 
 
 def move_database(paths: RegistryPaths, name: str, term: int) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from batchpilot.errors import (
     RegistryMissing,
     StorageError,
 )
+from batchpilot.notices import warn
 from batchpilot_broker.files import read_json
 from batchpilot_broker.host import host_name, on_network
 from batchpilot_broker.paths import RegistryPaths
@@ -33,6 +35,7 @@ from .statements import schema, sql
 
 BUSY_SECONDS = 30.0
 SCHEMA_VERSION = 1
+OLD_SECONDS = 3600.0
 
 _DAMAGED = (
     "malformed",
@@ -169,6 +172,9 @@ class Database:
         copy_database(self.path, self.paths.backup / f"registry-{stamp}.db")
         for old in sorted(self.paths.backup.glob("registry-*.db"))[:-2]:
             old.unlink()
+        for left in self.paths.backup.glob(".registry-*.aside*"):  # of whom was killed over it
+            if time.time() - left.stat().st_mtime > OLD_SECONDS:
+                left.unlink(missing_ok=True)
 
     def _find(self) -> Path:
         owner = _owner(self.paths)
@@ -178,6 +184,13 @@ class Database:
                 remedy="do it there, or load the registry again: it goes through that host then",
             )
         return self.paths.root / str(owner["database"])
+
+    def try_to_back_up(self) -> None:
+        """Do the same now; what was changed stays changed where there is no room for a copy."""
+        try:
+            self.back_up(time.time_ns())
+        except StorageError as error:
+            warn(f"all is done, but not backed up: {error}")
 
     def _open(self) -> sqlite3.Connection:
         if not self.path.exists():
@@ -304,14 +317,15 @@ def copy_database(source: Path, target: Path) -> None:
         StorageError: The copy cannot be written.
     """
     aside = target.with_name(f".{target.name}.{os.getpid()}.aside")
-    aside.unlink(missing_ok=True)
     try:
+        _remove(aside)
         with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(aside)) as new:
             old.backup(new)
         aside.chmod(0o600)
         aside.replace(target)
     except (sqlite3.Error, OSError) as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            _remove(aside)
         raise StorageError(
             f"cannot copy {source} to {target}: {error}",
             remedy="check the space and the rights there",
@@ -325,6 +339,12 @@ def _keep_journal(connection: sqlite3.Connection) -> None:
     """
     if connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
         connection.execute("PRAGMA journal_mode = PERSIST")
+
+
+def _remove(path: Path) -> None:
+    """Remove a database that is none yet, and what SQLite has put beside it."""
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def number_of(name: str) -> int:

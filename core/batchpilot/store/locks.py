@@ -16,7 +16,8 @@ from pathlib import Path
 from batchpilot.errors import StorageError
 
 
-_NO_LOCKS = frozenset((errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK))
+_NO_LOCKS = frozenset((errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EBADF))
+"""EBADF: NFS locks nothing alone that cannot be opened for writing, as a directory."""
 
 
 @contextmanager

@@ -34,6 +34,9 @@ from .statements import sql
 
 STILL_SECONDS = 30.0
 
+Mark = tuple[bytes, int]
+"""`owner.json`, and the number of the latest database, in force or in the making."""
+
 
 class Stillness:
     """Measure by this host's clock for how long an owner has given no sign of life.
@@ -41,6 +44,10 @@ class Stillness:
     Args:
         paths: The registry's files.
         monotonic: Gives seconds that never go back.
+
+    Attributes:
+        limit: Seconds that are enough.
+        mark: What was last seen.
     """
 
     def __init__(
@@ -49,14 +56,14 @@ class Stillness:
         self._paths = paths
         self._monotonic = monotonic
         self.limit = FS_LATENCY + 2 * BEAT_EVERY if on_network(paths.root) else STILL_SECONDS
-        self._mark = self._look()
+        self.mark = look(paths)
         self._since = monotonic()
 
     def seconds(self) -> float:
         """Return for how long nothing has moved; 0 where something just has."""
-        mark = self._look()
-        if mark != self._mark:
-            self._mark, self._since = mark, self._monotonic()
+        mark = look(self._paths)
+        if mark != self.mark:
+            self.mark, self._since = mark, self._monotonic()
         return self._monotonic() - self._since
 
     @property
@@ -64,25 +71,28 @@ class Stillness:
         """Tell whether the owner has been silent for long enough to be taken over."""
         return self.seconds() >= self.limit
 
-    def _look(self) -> tuple[bytes, int]:
-        return self._paths.owner.read_bytes(), highest_database(self._paths)
+
+def look(paths: RegistryPaths) -> Mark:
+    """Return what is another one when the owner beats, or somebody has begun to take over."""
+    databases = (number_of(path.name) for path in paths.root.glob("registry-*.db"))
+    return paths.owner.read_bytes(), max(databases, default=0)
 
 
-def highest_database(paths: RegistryPaths) -> int:
-    """Return the number of the latest database, in force or in the making."""
-    return max((number_of(path.name) for path in paths.root.glob("registry-*.db")), default=0)
+def take_over(paths: RegistryPaths, mark: Mark) -> None:
+    """Make this host the owner.
 
-
-def take_over(paths: RegistryPaths) -> None:
-    """Make this host the owner; whoever calls knows that the owner is gone.
+    Args:
+        paths: The registry's files.
+        mark: What has stood still. All who have seen the same claim the same number, so that one
+            of them gets it; who comes later sees another mark.
 
     Raises:
         AlreadyOwned: Another host was faster, or the owner has moved after all.
         RegistryDamaged: The database cannot be copied.
     """
-    before = paths.owner.read_bytes()
+    before, highest = mark
     owner = read_owner(paths)
-    number = max(owner.term, highest_database(paths)) + 1
+    number = max(owner.term, highest) + 1
     target = paths.database(number)
     _claim(paths, target)
     try:

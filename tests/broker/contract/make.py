@@ -116,7 +116,15 @@ FILES = {
     "cancel": sealed(b"control", {"kind": "cancel", "ranges": [[1, 5], [9, 9]], "attempt": 2}),
     "request": sealed(
         b"request",
-        {"kind": "request", "id": "r1", "host": "h", "user": "u", "verb": "kill", "args": [[3, 4]]},
+        {
+            "kind": "request",
+            "id": "0f" * 16,
+            "until": 1.7e9,
+            "host": "h",
+            "user": "u",
+            "verb": "_kill",
+            "body": packed([[[3, 4]], {}]),
+        },
     ),
     "minor": sealed(b"event", {"kind": "nudge", "added_in_1_7": True}, version=(1, 7)),
     "major": sealed(b"event", {"kind": "nudge"}, version=(2, 0)),

@@ -122,3 +122,21 @@ def test_a_copy_becomes_a_registry_of_its_own(
     assert copy.secret.read_bytes() != study.secret.read_bytes()
     with load_registry(copy.root) as registry:
         assert list(registry.find_not_submitted()) == [9]
+
+
+def test_a_copy_that_lacks_the_end_of_a_segment_takes_those_jobs_back(
+    study: RegistryPaths, call: Call, tmp_path: Path
+) -> None:
+    copy = RegistryPaths(shutil.copytree(study.root, tmp_path / "copy"))
+    whole = copy.results("a1").read_bytes()
+    copy.results("a1").write_bytes(whole[: len(whole) * 6 // 9])
+
+    code, out, _ = call("adopt", copy.root)
+
+    assert code == 0
+    with load_registry(copy.root) as registry:
+        done = registry.find_done()
+        assert 4 <= len(done) < 8
+        assert [registry.load_result(job) for job in done] == [10] * len(done)
+        assert len(registry.find_not_submitted()) == 9 - len(done)
+        assert f"{9 - len(done)} jobs handed out" in out

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import pytest
+from tests.conftest import wait_until
 from tests.core.book import CLASS
 
 from batchpilot.coordinator.auditor import EVERY, YOUNGEST
@@ -73,6 +75,7 @@ def test_the_heart_beats_on_after_the_clock_was_set_back(bench: Bench) -> None:
     first = read_owner(bench.desk.paths).heartbeat
     machine.wall -= HOUR
     machine.run(BEAT_EVERY)
+    wait_until(lambda: time.time() > first + 0.002)  # a beat tells milliseconds
     measurer.tick(clock())
 
     assert read_owner(bench.desk.paths).heartbeat > first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from tests.end_to_end.failures.tools import assert_each_done_once
 from tests.end_to_end.failures.work import brief
 
 import batchpilot as bp
+from batchpilot import control
 from batchpilot.errors import StorageError
+from batchpilot.repair import is_sound
 
 from .conftest import Call, MakeBroker
 from .tools import fill
@@ -97,3 +100,21 @@ def test_a_broker_whose_disk_is_full_is_told_of_and_work_goes_on_when_it_has_spa
 
     assert registry.wait_for_jobs(timeout=60, progress=False), registry.get_status()
     assert_each_done_once(registry, JOBS)
+
+
+def test_a_disk_with_no_room_for_a_backup_costs_the_backup_only(
+    make_study: MakeStudy, small_disk: Path
+) -> None:
+    registry = make_study("disk/registry")
+    registry.batch_map(lambda i, text: (i, text), i=range(30_000), text=["x" * 150] * 30_000)
+    ballast = fill(small_disk)
+    os.truncate(ballast, ballast.stat().st_size - (1 << 20))
+    registry.submit_jobs(range(1, 21))
+    assert registry.wait_for_jobs(range(1, 21), timeout=60, progress=False)
+
+    control.stop(registry.paths)
+
+    assert "not backed up" in daemons_words(registry)
+    assert "the coordinator ended with" not in daemons_words(registry)
+    assert [is_sound(path) for path in registry.paths.backup.iterdir()] == [True]
+    ballast.unlink()

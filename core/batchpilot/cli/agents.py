@@ -12,7 +12,9 @@ import click
 
 from batchpilot import control, foreground
 from batchpilot.errors import LogMissing
+from batchpilot.store.allocations import element_of
 from batchpilot.store.launches import failing, read_failures
+from batchpilot.store.snapshots import reading
 from batchpilot_broker.journal import LogFormat
 from batchpilot_broker.paths import RegistryPaths
 
@@ -138,13 +140,24 @@ def log(words: tuple[str, ...], follow: bool, lines: int) -> None:
         raise click.UsageError("One agent is shown at a time.")
     directory, name = (DEFAULT_REGISTRY, *words)[-2:]
     paths = paths_of(directory)
-    path = paths.agent_log(name)
+    path = _log_of(paths, name)
     if Path(name).name != name or not path.is_file():
         raise LogMissing(
             f"{paths.root} has no log of an agent {name}",
             remedy="see `batchpilot agents list`; those started by hand keep none there",
         )
     show_tail(path, lines, (lambda: _lives(paths, name)) if follow else None)
+
+
+def _log_of(paths: RegistryPaths, name: str) -> Path:
+    """Return what an agent says; at a batch system that lies with the job script."""
+    database = reading(paths)
+    try:
+        with database.read() as tx:
+            element = element_of(tx, name)
+    finally:
+        database.close()
+    return paths.agent_log(name) if element is None else paths.element_output(*element)
 
 
 def _lives(paths: RegistryPaths, name: str) -> bool:

@@ -92,3 +92,9 @@ def pilots_alive(tx: Transaction) -> list[Pilot]:
         )
         for row in tx.all("elements_alive")
     ]
+
+
+def element_of(tx: Transaction, agent: str) -> tuple[str, int] | None:
+    """Return the allocation of an agent and its number there; None where it has none."""
+    row = tx.execute("element_of_agent", agent).fetchone()
+    return None if row is None else (str(row[0]), int(row[1]))

@@ -60,3 +60,10 @@ def test_a_dry_run_prints_the_script_and_submits_nothing(pbs_site: Site) -> None
     assert "\nmodule load gcc\n" in script
     assert "1-4" in script
     assert not list((pbs_site.place / "registry" / "allocations").iterdir())
+
+
+def test_what_an_agent_at_a_batch_system_says_is_shown(pbs_site: Site) -> None:
+    ran = pbs_site.study(f"[{pbs_site.pool(slots=1)}]", jobs=1)
+    agent = ran["results"][0][0]
+
+    assert agent in pbs_site.call("agents", "log", "registry", agent)

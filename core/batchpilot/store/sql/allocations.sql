@@ -23,3 +23,6 @@ DELETE FROM allocation
 
 -- name: agent_life
 SELECT started, ended, state, info FROM agent WHERE id = ?
+
+-- name: element_of_agent
+SELECT allocation, number FROM element WHERE agent = ?

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -111,7 +110,7 @@ class RemovingExperiments(Experimenting):
         entomb(self._db)
         remove_external(self.paths, gone.tolist())
         if len(gone):
-            self._db.back_up(time.time_ns())  # so that no repair brings them back
+            self._db.try_to_back_up()  # so that no repair brings them back
 
 
 def _jobs_of(tx: Transaction, names: Collection[str], what: str) -> Ids:

@@ -7,7 +7,6 @@ all that it has handed out, so that everything else sees them as ends of its own
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -110,7 +109,7 @@ class Merging(Submitting):
             copy_code(source.objects, self.objects, {row[3] for row in taken.submissions.values()})
             ended = self._take_over(source, taken, attempt, theirs)
         entomb(self._db)
-        self._db.back_up(time.time_ns())
+        self._db.try_to_back_up()
         self._nudge()
         return JobIds(ended)
 

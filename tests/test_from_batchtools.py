@@ -32,7 +32,7 @@ def test_each_name_of_the_original_has_one_row() -> None:
 def test_what_is_not_offered_has_its_reason() -> None:
     missing = [row for row in ROWS if "`" not in row[1]]
 
-    assert {ours for _, ours, _ in missing} <= {"not offered", "not offered yet"}
+    assert {ours for _, ours, _ in missing} == {"not offered"}
     assert [theirs for theirs, _, why in missing if len(why) < len("as LSF")] == []
 
 
@@ -42,13 +42,6 @@ def test_each_name_of_ours_is_there(theirs: str, ours: str) -> None:
     where = {"bp": bp, "reg": ExperimentRegistry}[home]
 
     assert callable(attrgetter(name)(where)), theirs
-
-
-def test_what_is_to_come_is_not_there_yet() -> None:
-    awaited = [theirs for theirs, ours, _ in ROWS if ours == "not offered yet"]
-    pools = [name.removeprefix("makeClusterFunctions") for name in awaited]
-
-    assert [name for name in pools if hasattr(bp.pools, name)] == []
 
 
 def test_all_names_in_its_text_are_ours() -> None:

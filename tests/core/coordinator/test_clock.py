@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import pytest
+from tests.conftest import Until
 from tests.core.book import CLASS
 
 from batchpilot.coordinator.auditor import EVERY, YOUNGEST
@@ -64,13 +66,14 @@ def test_set_forward_it_follows() -> None:
     assert clock() == before + HOUR
 
 
-def test_the_heart_beats_on_after_the_clock_was_set_back(bench: Bench) -> None:
+def test_the_heart_beats_on_after_the_clock_was_set_back(bench: Bench, until: Until) -> None:
     machine = Machine()
     clock = machine.clock()
     office = Office(bench.desk.paths, bench.book.database)
     measurer = Measurer(bench.desk, office, now=clock())
     measurer.tick(clock())
     first = read_owner(bench.desk.paths).heartbeat
+    until(lambda: time.time() > first + 0.001)  # beats are told by milliseconds
     machine.wall -= HOUR
     machine.run(BEAT_EVERY)
     measurer.tick(clock())

@@ -151,6 +151,8 @@ def stop(paths: RegistryPaths, *, agents: bool = True, timeout: float = 30.0) ->
             _signal(agent["pid"], signal.SIGTERM)
         _wait(lambda: not any(_alive(a["pid"]) for a in live), timeout)
     stop_broker(paths)
+    for child in (*_supervisors.values(), *_agents):
+        child.poll()
 
 
 def stop_broker(paths: RegistryPaths) -> None:

@@ -18,7 +18,10 @@ from batchpilot.store.owner import read_owner
 from batchpilot_broker.host import host_name
 
 from .conftest import MAKE, MakeHost, loaded
-from .test_owner_crashes import JOBS, SUBMIT
+from .test_owner_crashes import SUBMIT
+
+
+JOBS = 900
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def apart(make_host: MakeHost) -> Host:
 def test_it_sees_results_and_takes_over_only_from_a_dead_owner(
     make_study: MakeStudy, apart: Host, study: Path, until: Until, tell: Tell
 ) -> None:
-    apart.run(MAKE + SUBMIT, study)
+    apart.run(MAKE + SUBMIT, study, JOBS)
     make_study.watch(study)
     with loaded(study) as reg:
         moment = time.monotonic()

@@ -19,10 +19,10 @@ from batchpilot_broker.host import host_name
 from .conftest import MAKE, loaded
 
 
-JOBS = 600
-SUBMIT = f"""
+JOBS = 300
+SUBMIT = """
 from tests.end_to_end.failures.work import brief
-reg.batch_map(brief, i=range(1, {JOBS} + 1), more_args={{"seconds": 0.05}})
+reg.batch_map(brief, i=range(1, int(sys.argv[2]) + 1), more_args={"seconds": 0.05})
 reg.submit_jobs()
 """
 
@@ -30,7 +30,7 @@ reg.submit_jobs()
 def test_another_host_takes_over_and_each_job_is_done_once(
     make_study: MakeStudy, login1: Host, study: Path, until: Until, tell: Tell
 ) -> None:
-    login1.run(MAKE + SUBMIT, study)
+    login1.run(MAKE + SUBMIT, study, JOBS)
     make_study.watch(study)
     with loaded(study) as reg:
         until(lambda: reg.get_status().done > 50)

@@ -25,7 +25,7 @@ from .test_owner_crashes import JOBS, SUBMIT
 def test_a_zombie_ends_as_superseded_and_changes_nothing(
     make_study: MakeStudy, login1: Host, study: Path, until: Until, tell: Tell
 ) -> None:
-    login1.run(MAKE + SUBMIT, study)
+    login1.run(MAKE + SUBMIT, study, JOBS)
     make_study.watch(study)
     with loaded(study) as reg:
         until(lambda: reg.get_status().done > 50)

@@ -151,7 +151,7 @@ def stop(paths: RegistryPaths, *, agents: bool = True, timeout: float = 30.0) ->
             _signal(agent["pid"], signal.SIGTERM)
         _wait(lambda: not any(_alive(a["pid"]) for a in live), timeout)
     stop_broker(paths)
-    for child in (*_supervisors.values(), *_agents):
+    for child in (*_supervisors.values(), *started_agents):
         child.poll()
 
 

@@ -86,5 +86,5 @@ def test_a_strange_class_of_error_is_an_error_of_ours(name: str) -> None:
 def test_only_marked_methods_may_be_asked_for() -> None:
     asked = {name for name in dir(bp.Registry) if may_be_asked(bp.Registry, name)}
 
-    assert {"_kill", "_reset", "_set", "_add_map", "_write_submission"} <= asked
+    assert {"_kill", "_reset", "_set", "_add_map", "_enlist"} <= asked
     assert not {"remove", "clear", "sweep", "close", "_db", "__init__"} & asked

@@ -13,7 +13,6 @@ from batchpilot.coordinator.auditor import EVERY, YOUNGEST
 from batchpilot.coordinator.clock import SteadyClock
 from batchpilot.coordinator.measurer import BEAT_EVERY, Measurer
 from batchpilot.durations import HOUR, duration
-from batchpilot.status import Status
 from batchpilot.store.owner import Office, read_owner
 
 from .conftest import Bench
@@ -71,7 +70,7 @@ def test_the_heart_beats_on_after_the_clock_was_set_back(bench: Bench) -> None:
     machine = Machine()
     clock = machine.clock()
     office = Office(bench.desk.paths, bench.book.database)
-    measurer = Measurer(bench.desk, office, Status, now=clock())
+    measurer = Measurer(bench.desk, office, now=clock())
     measurer.tick(clock())
     first = read_owner(bench.desk.paths).heartbeat
     machine.wall -= HOUR

@@ -32,7 +32,7 @@ def agent_info(settings: Settings) -> AgentInfo:
         cloudpickle=_cloudpickle_version(),
         allocation=settings.allocation,
         scheduler_id=settings.scheduler_id,
-        registry=str(settings.paths.root),
+        registry=os.fsencode(settings.paths.root).decode(errors="replace"),
     )
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.conftest import Until
+from tests.conftest import Until, wait_until
 from tests.end_to_end.conftest import MakeStudy
 from tests.end_to_end.failures.conftest import Tell
 from tests.end_to_end.failures.tools import coordinator_pid
@@ -168,7 +168,9 @@ def test_where_nothing_may_be_written_a_registry_can_be_read(
 
 
 def protect(disk: Path, how: str) -> None:
-    assert os.system(f"mount -o remount,{how} '{disk}'") == 0  # noqa: S605 - our own disk
+    """Remount a disk, when those that were killed have let go of their files."""
+    remount = f"mount -o remount,{how} '{disk}'"
+    wait_until(lambda: os.system(remount) == 0)  # noqa: S605 - our own disk
 
 
 @pytest.mark.parametrize("idle", [False, True], ids=["in mid-run", "while idle"])

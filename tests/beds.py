@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -151,8 +152,14 @@ class SlurmTestbed:
 
 
 def _port() -> int:
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    return 26817 + 20 * int(worker)
+    """Return the first of 20 ports that no other bed listens on."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return next(p for p in range(26817 + 20 * worker, 32000, 400) if _is_free(p))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as sock:
+        return all(sock.connect_ex(("127.0.0.1", port + n)) != 0 for n in range(20))
 
 
 @contextlib.contextmanager

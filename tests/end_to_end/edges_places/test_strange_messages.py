@@ -96,9 +96,8 @@ def test_strange_messages_are_counted_and_told_and_cost_nothing(
     with urllib.request.urlopen(f"http://{address}/metrics") as answer:
         metrics = answer.read().decode()
     for what in ("forged", "malformed", "foreign"):
-        assert (
-            f'batchpilot_events_rejected_total{{registry="{registry.id}",what="{what}"}}' in metrics
-        )
+        labels = f'registry="{registry.id}",what="{what}"'
+        assert f"batchpilot_coordinator_events_rejected_total{{{labels}}}" in metrics
     code, said = call("doctor", registry.file_dir)
     assert code == 0, said
     assert "messages: ignored: " in said

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import settings
 
 
-settings.register_profile("here", deadline=None)  # what is slow on a busy machine is not wrong
+# What is slow on a busy machine is not wrong.
+settings.register_profile("here", deadline=None, max_examples=50)
 settings.load_profile("here")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,7 @@ from batchpilot_broker.paths import RegistryPaths
 
 
 @dataclass(kw_only=True)
-class Bed:
+class Bed(ABC):
     """A batch system, a launcher that uses it, and what differs between them.
 
     Attributes:
@@ -118,20 +119,20 @@ class Bed:
         if self._ids:
             self.launcher.cancel(self._ids)
 
+    @abstractmethod
     def refuse_next(self) -> str:
         """Have the next submission refused for now; return the words of the refusal."""
-        raise NotImplementedError
 
     def accept_again(self) -> None:
         """Take that back."""
 
+    @abstractmethod
     def down(self) -> None:
         """Take the daemon away."""
-        raise NotImplementedError
 
+    @abstractmethod
     def up(self) -> None:
         """Bring it back."""
-        raise NotImplementedError
 
     def hasten(self) -> None:
         """Let a minute pass quickly, where that is possible."""

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from .batch import BatchLauncher, last_match
+from .batch import last_match
 from .nouns import ElementState, ElementStatus, Parameters
+from .qsub import QsubLauncher
 from .running import Completed
 
 
@@ -26,11 +27,10 @@ _PLANNED = frozenset((0, 265, 271, -29))
 _OVER = re.compile(r"qstat: (\S+) Job has finished")
 
 
-class PBS(BatchLauncher):
+class PBS(QsubLauncher):
     """Submit agents to PBS Pro or OpenPBS."""
 
     kind: ClassVar[str] = "pbs"
-    prefix: ClassVar[str] = "#PBS"
     usual: ClassVar[Parameters] = Parameters(max_array=10_000)
     plain_single: ClassVar[bool] = True
     temporary: ClassVar[re.Pattern[str]] = re.compile(
@@ -51,20 +51,8 @@ class PBS(BatchLauncher):
         size = int(server.get("max_array_size", self.usual.max_array))
         return Parameters(max_array=max(1, size), version=str(said.get("pbs_version", "")))
 
-    def _submitting(self, script: str) -> list[str]:
-        return ["qsub", script]
-
     def _submitted(self, words: str) -> str | None:
         return last_match(r"(\d+(?:\[\])?(?:\.\S+)?)", words)
-
-    def _element(self, id_: str, index: int) -> str:
-        return id_.replace("[]", f"[{index}]")
-
-    def _array(self, element: str) -> str:
-        return re.sub(r"\[\d+\]", "[]", element)
-
-    def _key(self, element: str) -> str:
-        return element.partition(".")[0]
 
     def _read(self, ids: Sequence[str]) -> Mapping[str, ElementStatus]:
         said = self.run(["qstat", "-t", "-f", "-F", "json", *self._arrays(ids)])

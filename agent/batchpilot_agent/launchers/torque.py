@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 from xml.etree import ElementTree as ET
 
-from .batch import BatchLauncher, last_match
+from .batch import last_match
 from .nouns import ElementState, ElementStatus, Parameters
+from .qsub import QsubLauncher
 
 
 _QUEUED = frozenset("QHWT")
@@ -17,11 +18,10 @@ _PLANNED = frozenset(("", "0", "265", "271", "-11", "-12"))
 """Exit status of success, of `qdel`, and of the end of the walltime."""
 
 
-class Torque(BatchLauncher):
+class Torque(QsubLauncher):
     """Submit agents to Torque."""
 
     kind: ClassVar[str] = "torque"
-    prefix: ClassVar[str] = "#PBS"
     usual: ClassVar[Parameters] = Parameters(max_array=10_000)
     temporary: ClassVar[re.Pattern[str]] = re.compile(
         r"cannot connect to server|Connection (refused|reset|timed out)|Communication failure"
@@ -39,20 +39,8 @@ class Torque(BatchLauncher):
         size = int(told.get("max_job_array_size", self.usual.max_array))
         return Parameters(max_array=max(1, size), version=told.get("pbs_version", ""))
 
-    def _submitting(self, script: str) -> list[str]:
-        return ["qsub", script]
-
     def _submitted(self, words: str) -> str | None:
         return last_match(r"(\d+\[\](?:\.\S+)?)", words)
-
-    def _element(self, id_: str, index: int) -> str:
-        return id_.replace("[]", f"[{index}]")
-
-    def _array(self, element: str) -> str:
-        return re.sub(r"\[\d+\]", "[]", element)
-
-    def _key(self, element: str) -> str:
-        return element.partition(".")[0]
 
     def _read(self, ids: Sequence[str]) -> Mapping[str, ElementStatus]:
         said = self.run(["qstat", "-t", "-x", *self._arrays(ids)])

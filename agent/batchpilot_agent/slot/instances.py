@@ -49,12 +49,11 @@ class InstanceCache:
     def get(self, problem: str, key: str, make: Callable[[], Any]) -> Any:
         """Return an instance: as it was kept, else as it is made and kept now."""
         path = self._paths.instances(problem) / key
-        try:
-            return self._read(path)
-        except FileNotFoundError:
-            pass  # this job is the first
-        except Exception as error:  # noqa: BLE001 - what was pickled by a user may raise anything
-            _say(f"the kept instance {path} is made anew: {message_of(error)}")
+        if path.exists():
+            try:
+                return self._read(path)
+            except Exception as error:  # noqa: BLE001 - a user's pickle may raise anything
+                _say(f"the kept instance {path} is made anew: {message_of(error)}")
         instance = make()
         try:
             data: bytes = cloudpickle.dumps(instance, protocol=_PROTOCOL)
@@ -68,7 +67,6 @@ class InstanceCache:
         """Return the instance in a file.
 
         Raises:
-            FileNotFoundError: There is none.
             StorageError: It does not carry the registry's seal.
         """
         sealed = path.read_bytes()

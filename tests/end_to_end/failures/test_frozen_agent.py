@@ -108,8 +108,8 @@ def test_what_a_frozen_agent_says_late_counts_once_or_not_at_all(
     tell(f"given away after {time.monotonic() - moment:.1f} s of silence")
 
     registry.kill_jobs([ways.resubmitted, ways.killed])
+    third = numbers(registry, "attempt")[ways.resubmitted - 1] + 1  # it grows when it is fed
     registry.submit_jobs(ways.resubmitted)
-    third = numbers(registry, "attempt")[ways.resubmitted - 1] + 1
     stage.began(ways.resubmitted, third)
     for job in ways.all:
         stage.open(job, 1)

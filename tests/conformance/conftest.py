@@ -123,7 +123,7 @@ class Bed(ABC):
     def refuse_next(self) -> str:
         """Have the next submission refused for now; return the words of the refusal."""
 
-    def accept_again(self) -> None:
+    def accept_again(self) -> None:  # noqa: B027 - most refuse once only
         """Take that back."""
 
     @abstractmethod
@@ -134,7 +134,7 @@ class Bed(ABC):
     def up(self) -> None:
         """Bring it back."""
 
-    def hasten(self) -> None:
+    def hasten(self) -> None:  # noqa: B027 - most have nothing that takes a minute
         """Let a minute pass quickly, where that is possible."""
 
 
@@ -168,7 +168,7 @@ class FakeBed(Bed):
         """Bring it back."""
         (self.farm.root / "down").unlink()
 
-    def hasten(self) -> None:
+    def hasten(self) -> None:  # noqa: B027 - most have nothing that takes a minute
         """Let a minute pass quickly."""
         self.change(second=0.02)
 
@@ -188,7 +188,7 @@ class RealSlurm(Bed):
         self.testbed.do("ctl-stop")
         return "Unable to contact slurm controller"
 
-    def accept_again(self) -> None:
+    def accept_again(self) -> None:  # noqa: B027 - most refuse once only
         """Take that back."""
         self.testbed.do("ctl-start")
 

@@ -168,7 +168,7 @@ class FakeBed(Bed):
         """Bring it back."""
         (self.farm.root / "down").unlink()
 
-    def hasten(self) -> None:  # noqa: B027 - most have nothing that takes a minute
+    def hasten(self) -> None:
         """Let a minute pass quickly."""
         self.change(second=0.02)
 
@@ -188,7 +188,7 @@ class RealSlurm(Bed):
         self.testbed.do("ctl-stop")
         return "Unable to contact slurm controller"
 
-    def accept_again(self) -> None:  # noqa: B027 - most refuse once only
+    def accept_again(self) -> None:
         """Take that back."""
         self.testbed.do("ctl-start")
 

@@ -12,8 +12,10 @@ from .panels import (
     Panel,
     Query,
     dashboard,
+    grown,
     heat,
     lines,
+    over,
     quantiles,
     stat,
 )
@@ -52,7 +54,7 @@ def _glance() -> list[Panel]:
         stat(
             "Term",
             "Rises by one with each coordinator; often means that they die, see its log.",
-            Query(f"max(batchpilot_coordinator_term{{{MINE}}})", "term"),
+            over("max", "batchpilot_coordinator_term", legend="term"),
             Look(unit="none", **small),
         ),
         stat(
@@ -84,37 +86,23 @@ def _coordinator() -> list[Panel]:
         lines(
             "Event lag",
             "Below a second. Minutes: agents finish faster than the registry can be written.",
-            [
-                Query(
-                    f"max by (registry) (batchpilot_coordinator_event_lag_seconds{{{MINE}}})",
-                    "{{registry}}",
-                )
-            ],
+            over("max", "batchpilot_coordinator_event_lag_seconds", by="registry"),
             Look(unit="s", width=8),
         ),
         lines(
             "Events pending",
             "Near 0; a heap that falls behind a restart is its backlog.",
-            [
-                Query(
-                    f"sum by (registry) (batchpilot_coordinator_events_pending{{{MINE}}})",
-                    "{{registry}}",
-                )
-            ],
+            over("sum", "batchpilot_coordinator_events_pending", by="registry"),
             Look(unit="short", width=8),
         ),
         lines(
             "Events applied and rejected",
             "Some a second while jobs end. Rejected ones are stale or foreign; a stream is wrong.",
             [
+                grown("rate", "batchpilot_coordinator_events_applied_total", legend="applied"),
                 Query(
-                    f"sum(rate(batchpilot_coordinator_events_applied_total{{{MINE}}}{RATE}))",
-                    "applied",
-                ),
-                Query(
-                    "sum by (what) "
-                    f"(rate(batchpilot_coordinator_events_rejected_total{{{MINE}}}{RATE}))"
-                    " or vector(0)",
+                    grown("rate", "batchpilot_coordinator_events_rejected_total", by="what").expr
+                    + " or vector(0)",
                     "rejected {{what}}",
                 ),
             ],
@@ -140,7 +128,7 @@ def _broker() -> list[Panel]:
         lines(
             "Up",
             "1. With 0 agents go on with what they hold; their results wait in segments.",
-            [Query(f"min by (registry) (batchpilot_broker_up{{{MINE}}})", "{{registry}}")],
+            over("min", "batchpilot_broker_up", by="registry"),
             Look(unit="short", width=6, high=1),
         ),
         lines(
@@ -152,17 +140,13 @@ def _broker() -> list[Panel]:
         lines(
             "Memory of the broker",
             "At most some 64 MB a class: queues are fed just in time.",
-            [
-                Query(
-                    f"max by (registry) (batchpilot_broker_memory_bytes{{{MINE}}})", "{{registry}}"
-                )
-            ],
+            over("max", "batchpilot_broker_memory_bytes", by="registry"),
             Look(unit="bytes", width=6),
         ),
         lines(
             "Connections",
             "A few, and a few per agent.",
-            [Query(f"max by (registry) (batchpilot_broker_clients{{{MINE}}})", "{{registry}}")],
+            over("max", "batchpilot_broker_clients", by="registry"),
             Look(unit="short", width=6),
         ),
     ]
@@ -173,31 +157,30 @@ def _disk() -> list[Panel]:
         lines(
             "Size by component",
             "Segments grow with the results; the rest stays small.",
-            [
-                Query(
-                    f"sum by (component) (batchpilot_registry_size_bytes{{{MINE}}})",
-                    "{{component}}",
-                )
-            ],
+            over("sum", "batchpilot_registry_size_bytes", by="component"),
             Look(unit="bytes", width=8, stacked=True),
         ),
         lines(
             "Files by component",
             "Grow with agents, never with jobs.",
-            [Query(f"sum by (component) (batchpilot_registry_files{{{MINE}}})", "{{component}}")],
+            over("sum", "batchpilot_registry_files", by="component"),
             Look(unit="short", width=8, stacked=True),
         ),
         lines(
             "File system",
             "Free stays well above 0.",
             [
-                Query(
-                    f"min by (registry) (batchpilot_registry_filesystem_free_bytes{{{MINE}}})",
-                    "{{registry}} free",
+                over(
+                    "min",
+                    "batchpilot_registry_filesystem_free_bytes",
+                    by="registry",
+                    legend="{{registry}} free",
                 ),
-                Query(
-                    f"max by (registry) (batchpilot_registry_filesystem_size_bytes{{{MINE}}})",
-                    "{{registry}} size",
+                over(
+                    "max",
+                    "batchpilot_registry_filesystem_size_bytes",
+                    by="registry",
+                    legend="{{registry}} size",
                 ),
             ],
             Look(unit="bytes", width=8),
@@ -210,24 +193,22 @@ def _process() -> list[Panel]:
         lines(
             "Processor",
             "Below 0.01 cores idle, up to one at tens of thousands of jobs a second.",
-            [
-                Query(
-                    f"rate(process_cpu_seconds_total{RATE}) * {_OF_REGISTRY}",
-                    "{{registry}}",
-                )
-            ],
+            Query(
+                f"rate(process_cpu_seconds_total{RATE}) * {_OF_REGISTRY}",
+                "{{registry}}",
+            ),
             Look(unit="suffix: cores", width=8),
         ),
         lines(
             "Memory of the coordinator",
             "Some 100 MB, and a few bytes a job.",
-            [Query(f"process_resident_memory_bytes * {_OF_REGISTRY}", "{{registry}}")],
+            Query(f"process_resident_memory_bytes * {_OF_REGISTRY}", "{{registry}}"),
             Look(unit="bytes", width=8),
         ),
         lines(
             "Open files",
             "Tens; growing without end is a fault worth a report.",
-            [Query(f"process_open_fds * {_OF_REGISTRY}", "{{registry}}")],
+            Query(f"process_open_fds * {_OF_REGISTRY}", "{{registry}}"),
             Look(unit="short", width=8),
         ),
     ]

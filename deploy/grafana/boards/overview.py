@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from .panels import (
     BAD,
     COLOURS,
@@ -14,25 +16,28 @@ from .panels import (
     Query,
     alerts,
     dashboard,
+    grown,
     heat,
     lines,
+    over,
     quantiles,
     stat,
 )
 
 
-_ENDED = f"sum(rate(batchpilot_jobs_finished_total{{{MINE}}}{RATE}))"
+_ENDED = grown("rate", "batchpilot_jobs_finished_total").expr
 _FAILED = f'sum(rate(batchpilot_jobs_finished_total{{{MINE}, outcome=~"error|expired"}}{RATE}))'
 _LEFT = f'sum(batchpilot_jobs{{{MINE}, state=~"queued|running"}})'
 _BUSY = f'sum(batchpilot_agent_slots{{{MINE}, state="busy"}})'
-_SLOTS = f"sum(batchpilot_agent_slots{{{MINE}}})"
+_SLOTS = over("sum", "batchpilot_agent_slots").expr
+_SMALL: Final = {"width": 4, "height": 4}
 
 
 def overview() -> Panel:
     """Return the dashboard."""
     rows = {
         "Is it all right?": _lights(),
-        "How far are the jobs?": _jobs(),
+        "How far are the jobs?": [*_counts(), *_pace(), *_courses()],
         "How long do they take?": _times(),
         "Who works?": _workers(),
     }
@@ -45,11 +50,10 @@ def _lights() -> list[Panel]:
         stat(
             "Broker",
             "Up. While it is down agents go on with what they hold, and nothing new is handed out.",
-            Query(f"min(batchpilot_broker_up{{{MINE}}})", "broker"),
+            over("min", "batchpilot_broker_up", legend="broker"),
             Look(
                 unit="bool_on_off",
-                width=4,
-                height=4,
+                **_SMALL,
                 names={"0": "down", "1": "up"},
                 thresholds={None: BAD, 1: GOOD},
             ),
@@ -61,13 +65,13 @@ def _lights() -> list[Panel]:
                 f"max(time() - batchpilot_coordinator_last_snapshot_timestamp_seconds{{{MINE}}})",
                 "age",
             ),
-            Look(unit="s", width=4, height=4, thresholds={None: GOOD, 30: WARN, 120: BAD}),
+            Look(unit="s", **_SMALL, thresholds={None: GOOD, 30: WARN, 120: BAD}),
         ),
         stat(
             "Event lag",
             "Below a second. More: the registry's file system is slow, or there is too much to do.",
-            Query(f"max(batchpilot_coordinator_event_lag_seconds{{{MINE}}})", "lag"),
-            Look(unit="s", width=4, height=4, thresholds={None: GOOD, 10: WARN, 120: BAD}),
+            over("max", "batchpilot_coordinator_event_lag_seconds", legend="lag"),
+            Look(unit="s", **_SMALL, thresholds={None: GOOD, 10: WARN, 120: BAD}),
         ),
         stat(
             "Failed",
@@ -75,8 +79,7 @@ def _lights() -> list[Panel]:
             Query(f"{_FAILED} / ({_ENDED} > 0) or vector(0)", "share"),
             Look(
                 unit="percentunit",
-                width=4,
-                height=4,
+                **_SMALL,
                 high=1,
                 thresholds={None: GOOD, 0.05: WARN, 0.2: BAD},
             ),
@@ -88,76 +91,78 @@ def _lights() -> list[Panel]:
                 'count(ALERTS{alertname=~"Batchpilot.*", alertstate="firing"}) or vector(0)',
                 "firing",
             ),
-            Look(unit="none", width=4, height=4, thresholds={None: GOOD, 1: BAD}),
+            Look(unit="none", **_SMALL, thresholds={None: GOOD, 1: BAD}),
         ),
         stat(
             "Slots at work",
             "Near 100 % while jobs wait. Lower: agents start, jobs are very short, or few fit.",
             Query(f"{_BUSY} / ({_SLOTS} > 0) or vector(0)", "share"),
-            Look(unit="percentunit", width=4, height=4, high=1),
+            Look(unit="percentunit", **_SMALL, high=1),
         ),
     ]
 
 
-def _jobs() -> list[Panel]:
-    small = {"width": 4, "height": 4}
+def _counts() -> list[Panel]:
     return [
         stat(
             "Waiting",
             "Jobs that were submitted and have not begun; falls while agents work.",
             Query(f'sum(batchpilot_jobs{{{MINE}, state="queued"}})', "queued"),
-            Look(unit="short", **small, thresholds={None: COLOURS["queued"]}),
+            Look(unit="short", **_SMALL, thresholds={None: COLOURS["queued"]}),
         ),
         stat(
             "Running",
             "At most the slots of all agents.",
             Query(f'sum(batchpilot_jobs{{{MINE}, state="running"}})', "running"),
-            Look(unit="short", **small, thresholds={None: COLOURS["running"]}),
+            Look(unit="short", **_SMALL, thresholds={None: COLOURS["running"]}),
         ),
         stat(
             "Done",
             "Jobs with a result in the registry.",
             Query(f'sum(batchpilot_jobs{{{MINE}, state="done"}})', "done"),
-            Look(unit="short", **small, thresholds={None: COLOURS["done"]}),
+            Look(unit="short", **_SMALL, thresholds={None: COLOURS["done"]}),
         ),
         stat(
             "Failed or expired",
             "0, or few. `batchpilot errors` groups them by what went wrong.",
             Query(f'sum(batchpilot_jobs{{{MINE}, state=~"error|expired"}})', "error"),
-            Look(unit="short", **small, thresholds={None: GOOD, 1: WARN}),
+            Look(unit="short", **_SMALL, thresholds={None: GOOD, 1: WARN}),
         ),
+    ]
+
+
+def _pace() -> list[Panel]:
+    return [
         stat(
             "Pace",
             "Jobs that ended per second, of late.",
             Query(_ENDED, "jobs"),
-            Look(unit="suffix: jobs/s", decimals=1, **small),
+            Look(unit="suffix: jobs/s", decimals=1, **_SMALL),
         ),
         stat(
             "Time left",
             "At the pace of late; nothing to say while no job ends, 0 where none is left.",
             Query(f"{_LEFT} / ({_ENDED} > 0) or ({_LEFT} == 0) or vector(NaN)", "left"),
-            Look(unit="s", **small),
+            Look(unit="s", **_SMALL),
         ),
+    ]
+
+
+def _courses() -> list[Panel]:
+    return [
         lines(
             "Jobs by state",
             "Yellow turns into blue and green. Red or purple that grows: look at the errors.",
-            [
-                Query(
-                    f'sum by (state) (batchpilot_jobs{{{MINE}, state!="not_submitted"}})',
-                    "{{state}}",
-                )
-            ],
+            Query(
+                f'sum by (state) (batchpilot_jobs{{{MINE}, state!="not_submitted"}})',
+                "{{state}}",
+            ),
             Look(unit="short", stacked=True),
         ),
         lines(
             "Ended per second",
             "Even, while there is enough work; it falls at the end of a study.",
-            [
-                Query(
-                    f"sum by (outcome) (rate(batchpilot_jobs_finished_total{{{MINE}}}{RATE}))",
-                    "{{outcome}}",
-                )
-            ],
+            grown("rate", "batchpilot_jobs_finished_total", by="outcome"),
             Look(unit="suffix: jobs/s", stacked=True),
         ),
     ]
@@ -191,23 +196,16 @@ def _workers() -> list[Panel]:
         lines(
             "Agents by pool and state",
             "Busy while jobs wait; they leave some minutes after the last job.",
-            [
-                Query(
-                    f"sum by (pool, state) (batchpilot_agents{{{MINE}}}) > 0 or vector(0)",
-                    "{{pool}} {{state}}",
-                )
-            ],
+            Query(
+                f"sum by (pool, state) (batchpilot_agents{{{MINE}}}) > 0 or vector(0)",
+                "{{pool}} {{state}}",
+            ),
             Look(unit="short", width=8, stacked=True),
         ),
         lines(
             "Put back on the queue",
             "0, or single jobs. `agent_lost`: a node or memory failed; others are planned ends.",
-            [
-                Query(
-                    f"sum by (reason) (increase(batchpilot_jobs_requeued_total{{{MINE}}}{RATE}))",
-                    "{{reason}}",
-                )
-            ],
+            grown("increase", "batchpilot_jobs_requeued_total", by="reason"),
             Look(unit="short", width=8, stacked=True),
         ),
         alerts(

@@ -6,7 +6,7 @@ to states, and each panel says what normal looks like: `normal` is not optional.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -128,9 +128,10 @@ def stat(title: str, normal: str, query: Query, look: Look) -> Panel:
     return panel
 
 
-def lines(title: str, normal: str, queries: Iterable[Query], look: Look) -> Panel:
+def lines(title: str, normal: str, queries: Query | Sequence[Query], look: Look) -> Panel:
     """Return series over time, with their last and largest values in a table below."""
-    panel = _panel("timeseries", title, normal, list(queries), look)
+    drawn = [queries] if isinstance(queries, Query) else list(queries)
+    panel = _panel("timeseries", title, normal, drawn, look)
     panel["fieldConfig"]["defaults"]["custom"] = {
         "drawStyle": "line",
         "fillOpacity": 70 if look.stacked else 10,
@@ -181,6 +182,22 @@ def alerts(title: str, normal: str, look: Look) -> Panel:
         "viewMode": "list",
     }
     return panel
+
+
+def over(how: str, metric: str, by: str = "", legend: str = "", match: str = MINE) -> Query:
+    """Return the sum, the most or the least of a gauge, by labels if some are named."""
+    return _aggregated(how, f"{metric}{{{match}}}", by, legend)
+
+
+def grown(how: str, metric: str, by: str = "", legend: str = "", match: str = MINE) -> Query:
+    """Return the rate or the increase of a counter, by labels if some are named."""
+    return _aggregated("sum", f"{how}({metric}{{{match}}}{RATE})", by, legend)
+
+
+def _aggregated(how: str, expr: str, by: str, legend: str) -> Query:
+    labels = f" by ({by}) " if by else ""
+    named = " ".join(f"{{{{{label}}}}}" for label in by.split(", ")) if by else ""
+    return Query(f"{how}{labels}({expr})", legend or named)
 
 
 def quantiles(metric: str, by: str = "", match: str = MINE) -> list[Query]:

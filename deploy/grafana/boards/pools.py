@@ -13,7 +13,9 @@ from .panels import (
     Panel,
     Query,
     dashboard,
+    grown,
     lines,
+    over,
     quantiles,
     stat,
 )
@@ -32,8 +34,8 @@ def pools() -> Panel:
 
 
 def _supply() -> list[Panel]:
-    wanted = f"sum(batchpilot_pool_wanted_agents{{{IN_POOL}}})"
-    there = f"sum(batchpilot_agents{{{IN_POOL}}})"
+    wanted = over("sum", "batchpilot_pool_wanted_agents", match=IN_POOL).expr
+    there = over("sum", "batchpilot_agents", match=IN_POOL).expr
     small = {"width": 6, "height": 4}
     return [
         stat(
@@ -51,9 +53,8 @@ def _supply() -> list[Panel]:
         stat(
             "Failed to start",
             "0. `batchpilot agents list` shows the last words of the last one.",
-            Query(
-                f"sum(increase(batchpilot_agent_launch_failures_total{{{IN_POOL}}}{RATE}))",
-                "failed",
+            grown(
+                "increase", "batchpilot_agent_launch_failures_total", match=IN_POOL, legend="failed"
             ),
             Look(unit="short", **small, decimals=0, thresholds={None: GOOD, 1: WARN, 5: BAD}),
         ),
@@ -70,22 +71,27 @@ def _supply() -> list[Panel]:
             "Wanted and there",
             "The two meet; a gap that stays is explained by the panels below.",
             [
-                Query(
-                    f"sum by (pool) (batchpilot_pool_wanted_agents{{{IN_POOL}}})", "{{pool}} wanted"
+                over(
+                    "sum",
+                    "batchpilot_pool_wanted_agents",
+                    by="pool",
+                    match=IN_POOL,
+                    legend="{{pool}} wanted",
                 ),
-                Query(f"sum by (pool) (batchpilot_agents{{{IN_POOL}}})", "{{pool}} there"),
+                over("sum", "batchpilot_agents", by="pool", match=IN_POOL, legend="{{pool}} there"),
             ],
             Look(unit="short"),
         ),
         lines(
             "Agents by state",
             "Busy while there is work, idle for some minutes behind it; starting for seconds.",
-            [
-                Query(
-                    f"sum by (pool, kind, state) (batchpilot_agents{{{IN_POOL}}})",
-                    "{{pool}} ({{kind}}) {{state}}",
-                )
-            ],
+            over(
+                "sum",
+                "batchpilot_agents",
+                by="pool, kind, state",
+                match=IN_POOL,
+                legend="{{pool}} ({{kind}}) {{state}}",
+            ),
             Look(unit="short", stacked=True),
         ),
     ]
@@ -96,36 +102,25 @@ def _life() -> list[Panel]:
         lines(
             "Slots by state",
             "All busy while jobs wait. Idle ones then: jobs ask for more than is left of an agent.",
-            [
-                Query(
-                    f"sum by (pool, state) (batchpilot_agent_slots{{{IN_POOL}}})",
-                    "{{pool}} {{state}}",
-                )
-            ],
+            over("sum", "batchpilot_agent_slots", by="pool, state", match=IN_POOL),
             Look(unit="short", width=8, stacked=True),
         ),
         lines(
             "Came",
             "A burst at the start of a study; a steady stream means that agents do not last.",
-            [
-                Query(
-                    "sum by (pool, kind) "
-                    f"(increase(batchpilot_agents_started_total{{{IN_POOL}}}{RATE}))",
-                    "{{pool}} ({{kind}})",
-                )
-            ],
+            grown(
+                "increase",
+                "batchpilot_agents_started_total",
+                by="pool, kind",
+                match=IN_POOL,
+                legend="{{pool}} ({{kind}})",
+            ),
             Look(unit="short", width=8),
         ),
         lines(
             "Went",
             "`left` at the end of the work or of an allocation; `lost` hardly ever.",
-            [
-                Query(
-                    "sum by (pool, reason) "
-                    f"(increase(batchpilot_agents_ended_total{{{IN_POOL}}}{RATE}))",
-                    "{{pool}} {{reason}}",
-                )
-            ],
+            grown("increase", "batchpilot_agents_ended_total", by="pool, reason", match=IN_POOL),
             Look(unit="short", width=8),
         ),
     ]
@@ -137,13 +132,7 @@ def _schedulers() -> list[Panel]:
             "Calls of what starts agents",
             "Few, also with thousands of agents: one query a minute for all of them. `failed`: its "
             "words are in the coordinator's log.",
-            [
-                Query(
-                    "sum by (kind, command, outcome) "
-                    f"(rate(batchpilot_scheduler_calls_total{{{MINE}}}{RATE}))",
-                    "{{kind}} {{command}} {{outcome}}",
-                )
-            ],
+            grown("rate", "batchpilot_scheduler_calls_total", by="kind, command, outcome"),
             Look(unit="cps", width=8),
         ),
         lines(
@@ -161,13 +150,13 @@ def _schedulers() -> list[Panel]:
         lines(
             "Failed to start, by pool",
             "0. A pool that fails is tried again after pauses that grow to a minute.",
-            [
-                Query(
-                    "sum by (pool, kind) "
-                    f"(increase(batchpilot_agent_launch_failures_total{{{IN_POOL}}}{RATE}))",
-                    "{{pool}} ({{kind}}) failed",
-                )
-            ],
+            grown(
+                "increase",
+                "batchpilot_agent_launch_failures_total",
+                by="pool, kind",
+                match=IN_POOL,
+                legend="{{pool}} ({{kind}}) failed",
+            ),
             Look(unit="short", width=8),
         ),
     ]
@@ -178,40 +167,32 @@ def _queues() -> list[Panel]:
         lines(
             "Waiting jobs by class",
             "Falls. A class that does not, while others do, fits no agent that is there.",
-            [Query(f"sum by (class) (batchpilot_queue_depth{{{MINE}}})", "{{class}}")],
+            over("sum", "batchpilot_queue_depth", by="class"),
             Look(unit="short", width=8, stacked=True),
         ),
         lines(
             "Longest wait by class",
             "Hours on full clusters; it grows without end where no agent fits.",
-            [
-                Query(
-                    "max by (class) "
-                    f"(time() - batchpilot_queue_oldest_job_timestamp_seconds{{{MINE}}})"
-                    " or vector(0)",
-                    "{{class}}",
-                )
-            ],
+            Query(
+                "max by (class) "
+                f"(time() - batchpilot_queue_oldest_job_timestamp_seconds{{{MINE}}})"
+                " or vector(0)",
+                "{{class}}",
+            ),
             Look(unit="s", width=8),
         ),
         lines(
             "Chunks at the broker by class",
             "Some per slot while jobs wait: what agents take next, also without a coordinator.",
-            [Query(f"sum by (class) (batchpilot_queue_chunks{{{MINE}}})", "{{class}}")],
+            over("sum", "batchpilot_queue_chunks", by="class"),
             Look(unit="short", width=8),
         ),
         lines(
             "Handed to the broker by class",
             "As many jobs as end; chunks are few where jobs are short.",
             [
-                Query(
-                    f"sum by (class) (rate(batchpilot_jobs_fed_total{{{MINE}}}{RATE}))",
-                    "{{class}} jobs",
-                ),
-                Query(
-                    f"sum by (class) (rate(batchpilot_chunks_fed_total{{{MINE}}}{RATE}))",
-                    "{{class}} chunks",
-                ),
+                grown("rate", "batchpilot_jobs_fed_total", by="class", legend="{{class}} jobs"),
+                grown("rate", "batchpilot_chunks_fed_total", by="class", legend="{{class}} chunks"),
             ],
             Look(unit="cps", width=8),
         ),

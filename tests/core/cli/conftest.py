@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from batchpilot import control, pools
 from batchpilot.cli import main
+from batchpilot.registry.whole import Registry, make_registry
 
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -52,3 +54,12 @@ def document(call: Call) -> Document:
         return found
 
     return read
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    """Give a registry with two local slots; what it starts ends with the test."""
+    with make_registry(tmp_path / "registry", seed=1) as made:
+        made.pools = pools.Local(slots=2)
+        yield made
+        control.stop(made.paths)

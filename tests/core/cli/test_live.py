@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.conftest import Until
 
-from batchpilot import control, pools
-from batchpilot.registry.whole import Registry, make_registry
+from batchpilot.registry.whole import Registry
 
 from .conftest import Call, Document
 
 
 BEAT = 5.0
 """Seconds between two words of an agent about itself."""
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with make_registry(tmp_path / "registry", seed=1) as made:
-        made.pools = pools.Local(slots=2)
-        yield made
-        control.stop(made.paths)
 
 
 def define(registry: Registry, gate: Path, jobs: int) -> None:

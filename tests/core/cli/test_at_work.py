@@ -7,30 +7,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from tests.conftest import Until
 
-from batchpilot import control, pools
+from batchpilot import control
 from batchpilot.cli import main
-from batchpilot.registry.whole import Registry, make_registry
+from batchpilot.registry.whole import Registry
 from batchpilot_broker.files import read_json
 
 
 WITHIN = 30.0
-
-Until = Callable[[Callable[[], object]], None]
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with make_registry(tmp_path / "registry", seed=1) as made:
-        made.pools = pools.Local(slots=2)
-        yield made
-        control.stop(made.paths)
 
 
 @pytest.fixture

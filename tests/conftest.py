@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from hypothesis import settings
 # What is slow on a busy machine is not wrong.
 settings.register_profile("here", deadline=None, max_examples=50)
 settings.load_profile("here")
+
+# What is started in the background may ignore Ctrl-C, and all its children with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Until(Protocol):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from batchpilot.errors import RegistryDamaged, StorageError
 from batchpilot_broker.files import read_json
-from batchpilot_broker.host import host_name
+from batchpilot_broker.host import host_name, on_network
 from batchpilot_broker.paths import RegistryPaths
 
 from .database import Database, Transaction, copy_database
@@ -28,6 +28,9 @@ from .records import FS_LATENCY
 LOOK_EVERY = 0.5
 SEEN_WITHIN = FS_LATENCY + 15.0
 """Seconds within which a change is in the snapshot, and this host sees it."""
+
+WHOLE_WITHIN = 5.0
+"""Seconds within which a copy is whole where no file system is late with it."""
 
 _TRIES = 20
 _PAUSE = 0.1
@@ -141,7 +144,8 @@ class Snapshot(Database):
 
     def _open(self) -> sqlite3.Connection:
         """Bring the newest copy here and open it, as soon as it can be had whole."""
-        deadline = time.monotonic() + SEEN_WITHIN
+        patience = SEEN_WITHIN if on_network(self.paths.root) else WHOLE_WITHIN
+        deadline = time.monotonic() + patience
         while True:
             path, mark = _source(self.paths)
             try:

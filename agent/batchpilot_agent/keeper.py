@@ -23,6 +23,7 @@ from typing import Never
 
 from .prctl import adopt_orphans, die_with_parent
 from .processes import marked, process_table, send, tree_of
+from .scratch import TMP
 from .signals import TOLD_TO_GO
 
 
@@ -37,10 +38,11 @@ def keep(markers: Mapping[str, str], scratch: Path, pilot: Callable[[], int]) ->
 
     Args:
         markers: What every process of the agent carries in its environment.
-        scratch: Private directory, made here and removed here.
+        scratch: Private directory, made here with one for the jobs' temporary files, and removed.
         pilot: What the pilot does; its result is the exit code.
     """
     scratch.mkdir(mode=0o700)
+    (scratch / TMP).mkdir(mode=0o700)
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     adopt_orphans()
     keeper = os.getpid()

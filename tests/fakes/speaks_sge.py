@@ -127,9 +127,7 @@ def qconf(argv: list[str]) -> int:
         return fail(UNREACHABLE, 1)
     if argv == ["-sq", "all.q"]:
         usual = f"{farm.settings.usual:.0f}" if farm.settings.usual else "INFINITY"
-        out(
-            f"qname                 all.q\ns_rt                  INFINITY\nh_rt                  {usual}"
-        )
+        out(f"qname                 all.q\ns_rt                  INFINITY\nh_rt{usual:>24}")
         return 0
     out(f"#global:\nmax_aj_instances             2000\nmax_aj_tasks   {farm.settings.max_array}")
     return 0

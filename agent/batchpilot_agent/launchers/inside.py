@@ -28,7 +28,7 @@ class Remaining:
 
     Attributes:
         ends: Unix time of the end, 0 where it tells none.
-        words: What it was asked, and what it said where that has no end in it.
+        words: Where it tells none, what it was asked and what it said.
     """
 
     ends: float = 0.0
@@ -78,7 +78,7 @@ def ask_end(
             continue
         seconds = _seconds(found.group(1)) * question.unit
         ends.append((now if question.from_now else began) + seconds)
-    return Remaining(ends=min(ends, default=0.0), words="; ".join(words))
+    return Remaining(ends=min(ends)) if ends else Remaining(words="; ".join(words))
 
 
 def _questions(environment: Mapping[str, str], element: str) -> tuple[_Question, ...]:

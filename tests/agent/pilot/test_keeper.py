@@ -63,12 +63,33 @@ def kept() -> Iterator[list[Kept]]:
 def test_it_returns_the_pilots_code_and_removes_the_scratch(
     kept: list[Kept], tmp_path: Path
 ) -> None:
-    pilot = "tell('mode', oct((here / 'scratch').stat().st_mode))\nreturn 7"
+    pilot = (
+        "places = [here / 'scratch', here / 'scratch' / 'tmp']\n"
+        "(places[1] / 'left').mkdir()\n"
+        "tell('modes', [oct(place.stat().st_mode & 0o777) for place in places])\n"
+        "return 7"
+    )
     kept.append(Kept(tmp_path, pilot))
 
     assert kept[0].process.wait(20) == 7
-    assert kept[0].said("mode").endswith("700")
+    assert kept[0].said("modes") == "['0o700', '0o700']"
     assert not kept[0].scratch.exists()
+
+
+@pytest.mark.parametrize("kind", ["directory", "link"])
+def test_it_takes_nothing_that_is_there_already_and_leaves_it_alone(
+    kept: list[Kept], tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "others").mkdir()
+    if kind == "link":
+        (tmp_path / "scratch").symlink_to(tmp_path / "others")
+    else:
+        (tmp_path / "scratch").mkdir(mode=0o777)
+    kept.append(Kept(tmp_path, "tell('flown')"))
+
+    assert kept[0].process.wait(20) == 1
+    assert not (tmp_path / "flown").exists()
+    assert not list((tmp_path / "scratch").iterdir())
 
 
 def test_a_pilot_that_raises_is_a_failure(kept: list[Kept], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import wait_until
+from tests.conftest import Until, wait_until
 
 from batchpilot_agent.launch import clean_environment
 
@@ -128,6 +128,7 @@ os.kill(os.getpid(), 9)"""
 
     assert kept[0].process.wait(20) == 128 + 9
     assert not any(alive(int(pid)) for pid in kept[0].said("pids").split())
+    assert not kept[0].scratch.exists()
 
 
 def test_when_it_dies_the_pilot_is_told(kept: list[Kept], tmp_path: Path) -> None:
@@ -140,3 +141,18 @@ def test_when_it_dies_the_pilot_is_told(kept: list[Kept], tmp_path: Path) -> Non
     kept[0].process.kill()
 
     assert kept[0].said("told") == ""
+
+
+def test_when_it_dies_the_pilot_removes_the_scratch(
+    kept: list[Kept], tmp_path: Path, until: Until
+) -> None:
+    pilot = (
+        "signal.signal(signal.SIGTERM, lambda n, f: None)\n"
+        "(here / 'scratch' / 'tmp' / 'left').touch()\n"
+        "tell('ready')\nsignal.pause()\nreturn 0"
+    )
+    kept.append(Kept(tmp_path, pilot))
+    kept[0].said("ready")
+    kept[0].process.kill()
+
+    until(lambda: not kept[0].scratch.exists())

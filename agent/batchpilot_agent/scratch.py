@@ -1,12 +1,13 @@
 """Where an agent has its private directory on the node: spools, and temporary files of its jobs.
 
-The first of these that exists, may be written to and is no network file system:
+The first of these that exists, may be written to and is no network file system; where all of them
+are shared, the first at all:
 
     $SLURM_TMPDIR   $PBS_JOBFS   $TMPDIR   /tmp   /var/tmp
 
 Batch systems hand down the login node's TMPDIR, which need not be there on the node; and where
 thousands of jobs open temporary files, a shared file system suffers. `$BATCHPILOT_SCRATCH` is
-taken as it is: for nodes whose disk no variable names, or that have none.
+taken as it is: for nodes whose disk no variable names.
 
 The name of the directory is short, since sockets in it have at most 108 characters, and nobody can
 guess it. The keeper makes it, for this user only and never over another one, and removes it.
@@ -45,9 +46,9 @@ def _parent(environment: Mapping[str, str], shared: Callable[[Path], bool]) -> P
     if environment.get(CHOSEN):
         return Path(environment[CHOSEN])
     named = [environment[name] for name in NAMES if environment.get(name)]
-    candidates = [Path(path) for path in (*named, *USUAL)]
-    good = (path for path in candidates if _is_ours_to_use(path) and not shared(path))
-    return next(good, candidates[-1])
+    usable = [path for path in map(Path, (*named, *USUAL)) if _is_ours_to_use(path)]
+    local = (path for path in usable if not shared(path))
+    return next(local, usable[0] if usable else Path(USUAL[0]))
 
 
 def _is_ours_to_use(path: Path) -> bool:

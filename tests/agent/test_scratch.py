@@ -38,6 +38,10 @@ def test_a_shared_file_system_is_passed_over(tmp_path: Path) -> None:
     assert found.parent == Path("/tmp")  # noqa: S108 - what is to be found
 
 
+def test_where_all_is_shared_the_first_is_better_than_nothing(tmp_path: Path) -> None:
+    assert new_scratch({"TMPDIR": str(tmp_path)}, lambda _: True).parent == tmp_path
+
+
 def test_what_the_user_has_chosen_is_taken_as_it_is() -> None:
     found = new_scratch({CHOSEN: "/shared/mine", "SLURM_TMPDIR": "/"}, lambda _: True)
 

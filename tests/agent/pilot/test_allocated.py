@@ -167,7 +167,12 @@ def test_an_end_that_nobody_told_is_asked_for_beside_the_work(
     assert stage.broker.agents["a1"].deadline == 0.0
     answer.set()
     stage.busy[0].run_all()
-    until(lambda: stage.step() or stage.pilot.walltime.ends)
+
+    def learned() -> float:
+        stage.step()
+        return stage.pilot.walltime.ends
+
+    until(learned)
 
     stage.feed(chunk_of(2, resources=ResourceClass(walltime=600.0)))
     stage.feed(chunk_of(3, resources=ResourceClass(walltime=60.0)))
@@ -193,7 +198,12 @@ def test_where_nobody_tells_an_end_the_agent_works_on_without(
         return Remaining(words="squeue: UNLIMITED")
 
     stage = staged(ask=ask)
-    until(lambda: stage.step() or "nobody tells when this allocation ends" in caplog.text)
+
+    def gave_up() -> bool:
+        stage.step()
+        return "nobody tells when this allocation ends" in caplog.text
+
+    until(gave_up)
     stage.feed(chunk_of(1, resources=ResourceClass(walltime=1e6)))
 
     assert len(stage.busy) == len(calls) == 1

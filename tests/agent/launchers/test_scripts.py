@@ -174,3 +174,14 @@ def test_no_secret_goes_into_a_script(
     launcher, _ = make_launcher(kind)
 
     assert "hush" not in "".join(launcher.scripts(request_))
+
+
+@pytest.mark.parametrize(("walltime", "warned"), [(0.0, False), (299.0, False), (300.0, True)])
+def test_slurm_is_asked_for_a_warning_where_there_is_time_for_one(
+    make_launcher: MakeLauncher, request_: AllocationRequest, walltime: float, warned: bool
+) -> None:
+    launcher, _ = make_launcher("Slurm")
+
+    (script,) = launcher.scripts(replace(request_, walltime=walltime))
+
+    assert ("#SBATCH --signal=B:USR1@10\n" in script) == warned

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from batchpilot_agent.scratch import CHOSEN, NAMES, new_scratch
+from batchpilot_agent.scratch import CHOSEN, NAMES, abandoned, make_scratch, new_scratch
 
 
 def local(_path: Path) -> bool:
@@ -53,3 +54,51 @@ def test_nobody_can_guess_the_name_and_sockets_in_it_can_be_named() -> None:
 
     assert len(names) == 100
     assert max(map(len, names)) < 30
+
+
+def made(parent: Path, *, old: bool = True) -> Path:
+    path = new_scratch({CHOSEN: str(parent)})
+    make_scratch(path)
+    if old:
+        os.utime(path, (0, 0))
+    return path
+
+
+def left_by_the_dead(parent: Path) -> Path:
+    child = os.fork()
+    if child == 0:
+        made(parent)
+        os._exit(0)
+    os.waitpid(child, 0)
+    (path,) = (p for p in parent.iterdir() if p.stat().st_mtime == 0)
+    return path
+
+
+def test_what_a_dead_agent_has_left_is_found_once(tmp_path: Path) -> None:
+    left = left_by_the_dead(tmp_path)
+    made(tmp_path)
+
+    ((path, lock),) = abandoned(tmp_path, local)
+    assert path == left
+    assert abandoned(tmp_path, local) == []
+    os.close(lock)
+
+
+def test_what_is_young_is_not_taken_for_left(tmp_path: Path) -> None:
+    os.utime(left_by_the_dead(tmp_path))
+
+    assert abandoned(tmp_path, local) == []
+
+
+def test_what_is_of_others_or_was_named_otherwise_is_not_taken_for_left(tmp_path: Path) -> None:
+    left = left_by_the_dead(tmp_path)
+    left.rename(tmp_path / "others")
+    (tmp_path / left.name).symlink_to(tmp_path / "others")
+
+    assert abandoned(tmp_path, local) == []
+
+
+def test_where_other_hosts_have_theirs_nothing_is_taken_for_left(tmp_path: Path) -> None:
+    left_by_the_dead(tmp_path)
+
+    assert abandoned(tmp_path, lambda _: True) == []

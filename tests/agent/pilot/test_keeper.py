@@ -92,6 +92,23 @@ def test_it_takes_nothing_that_is_there_already_and_leaves_it_alone(
     assert not list((tmp_path / "scratch").iterdir())
 
 
+def test_it_removes_what_an_agent_has_left_that_was_killed_with_its_keeper(
+    kept: list[Kept], tmp_path: Path, until: Until
+) -> None:
+    both = "tell('pid', os.getpid())\nos.kill(os.getppid(), 9)\nos.kill(os.getpid(), 9)"
+    kept.append(Kept(tmp_path, both))
+    until(lambda: kept[0].process.poll() and not alive(int(kept[0].said("pid"))))
+    left = tmp_path / "batchpilot-0123456789ab"
+    kept[0].scratch.rename(left)
+    (left / "tmp" / "file").touch()
+    os.utime(left, (0, 0))
+
+    wait = f"while pathlib.Path({str(left)!r}).exists():\n    time.sleep(0.01)\nreturn 0"
+    kept.append(Kept(tmp_path, wait))
+
+    assert kept[1].process.wait(60) == 0
+
+
 def test_a_pilot_that_raises_is_a_failure(kept: list[Kept], tmp_path: Path) -> None:
     kept.append(Kept(tmp_path, "raise RuntimeError('broken')"))
 

@@ -8,16 +8,14 @@ to its first claim within 600 ms.
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 
 import psutil
-from machine import machine, show
+from machine import claimed_at, machine, show
 
 import batchpilot as bp
 from batchpilot import control
@@ -43,16 +41,12 @@ def help_milliseconds() -> float:
 
 
 def first_claim(reg: bp.Registry) -> float:
-    """Return the milliseconds from an agent's start to the start of its first template.
-
-    The template is started by the first chunk that the agent has claimed.
-    """
+    """Return the milliseconds from an agent's start to its first claim."""
     agent = psutil.Process(control.agents(reg.paths)[0]["pid"])
-    log = (reg.paths.logs / f"{control.agents(reg.paths)[0]['id']}.log").read_text()
-    said = re.search(r"^(\S+ \S+),(\d+) \S+ INFO template", log, re.MULTILINE)
-    if said is None:
-        raise SystemExit(f"no template in the agent's log:\n{log}")
-    moment = datetime.strptime(said[1], "%Y-%m-%d %H:%M:%S").timestamp() + int(said[2]) / 1000  # noqa: DTZ007 - logs are in local time
+    log = reg.paths.agent_log(control.agents(reg.paths)[0]["id"])
+    moment = claimed_at(log)
+    if not moment:
+        raise SystemExit(f"no template in the agent's log:\n{log.read_text()}")
     return 1000 * (moment - agent.parent().create_time())
 
 

@@ -9,7 +9,8 @@ Exit codes:
     128 + n: the pilot was ended by signal n
 
 An element of an allocation may be started twice, by a batch system that runs again what it has
-lost; so its name ends with the number of the element and a nonce.
+lost; so its name ends with the number of the element and a nonce. Its walltime counts from the
+start of the script whose place it took, so that what the pool's `setup` needed is in it.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from pathlib import Path
 
 from batchpilot_broker.errors import StorageError
 from batchpilot_broker.files import read_json
-from batchpilot_broker.host import host_name
+from batchpilot_broker.host import host_name, seconds_since_start
 from batchpilot_broker.journal import LogFormat, start_log
 from batchpilot_broker.paths import RegistryPaths
 
 from .allocation import DEVICE_VARIABLES, read_allocation
 from .keeper import keep
+from .scratch import new_scratch
 from .settings import Exit, Settings
 
 
@@ -71,16 +73,16 @@ def _settings(
     args: argparse.Namespace, paths: RegistryPaths, instance: str, *, remote: bool
 ) -> Settings:
     started = time.time()
+    began = started - (seconds_since_start() if args.element else 0.0)
     given = read_allocation(os.environ, host_name())
-    ends = [started + args.walltime] if args.walltime else []
+    ends = [began + args.walltime] if args.walltime else []
     cores = args.cores or given.cores
-    directory = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - the directory made in it is ours alone
     return Settings(
         paths=paths,
         instance=instance,
         agent=args.agent,
         pool=args.pool,
-        scratch=directory / f"batchpilot-{args.agent}-{os.getpid()}",
+        scratch=new_scratch(os.environ),
         slots=args.slots or max(1, cores),
         cores=cores or args.slots or 1,
         memory=args.memory or given.memory,
@@ -93,6 +95,7 @@ def _settings(
         grace=args.grace,
         start=args.start,
         started=started,
+        began=began,
         deadline=min([*ends, given.ends] if given.ends else ends, default=0.0),
         allocation=args.allocation,
         scheduler_id=given.element,

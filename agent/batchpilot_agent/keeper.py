@@ -23,6 +23,7 @@ from typing import Never
 
 from .prctl import adopt_orphans, die_with_parent
 from .processes import marked, process_table, send, tree_of
+from .scratch import abandoned, make_scratch
 from .signals import TOLD_TO_GO
 
 
@@ -37,16 +38,17 @@ def keep(markers: Mapping[str, str], scratch: Path, pilot: Callable[[], int]) ->
 
     Args:
         markers: What every process of the agent carries in its environment.
-        scratch: Private directory, made here and removed here.
+        scratch: Private directory, made here with one for the jobs' temporary files, and removed.
         pilot: What the pilot does; its result is the exit code.
     """
-    scratch.mkdir(mode=0o700)
+    make_scratch(scratch)
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     adopt_orphans()
     keeper = os.getpid()
     child = os.fork()
     if child == 0:
         _be_pilot(keeper, pilot, partial(_tidy, markers, scratch))
+    _remove_abandoned(scratch.parent)
     try:
         return _wait_for(child)
     finally:
@@ -72,6 +74,20 @@ def clean_up(markers: Mapping[str, str], grace: float = GRACE) -> None:
 def _tidy(markers: Mapping[str, str], scratch: Path) -> None:
     clean_up(markers)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove, beside all else, what killed agents have left: it may be much."""
+    left = abandoned(parent)
+    if left and os.fork() == 0:
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
+            for path, _ in left:
+                shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os._exit(0)
+    for _, lock in left:
+        os.close(lock)
 
 
 def _be_pilot(keeper: int, pilot: Callable[[], int], tidy: Callable[[], None]) -> Never:

@@ -43,7 +43,8 @@ class Settings:
         start: "fork": slots are forked from a process that has imported the code; "spawn": each
             slot imports it itself, for libraries that start threads when they are imported.
         started: Unix time of its start.
-        deadline: Unix time at which its allocation ends, 0 for never.
+        began: Unix time from which its walltime counts: the start of the script it has come from.
+        deadline: Unix time at which its allocation ends, 0 where nothing says.
         allocation: Its allocation and element there, as "3f2a.7", "" for none.
         scheduler_id: Its name in the batch system, "" outside of any.
         remote: Whether the coordinator is on another host, and has to see what this agent writes.
@@ -67,6 +68,7 @@ class Settings:
     grace: float = 10.0
     start: str = "fork"
     started: float = 0.0
+    began: float = 0.0
     deadline: float = 0.0
     allocation: str = ""
     scheduler_id: str = ""

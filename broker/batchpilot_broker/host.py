@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import time
 from functools import cache
 from pathlib import Path
 
@@ -60,6 +61,12 @@ def process_start(pid: int) -> int:
         return 0
     fields = stat[stat.rindex(b")") + 2 :].split()
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def seconds_since_start() -> float:
+    """Return the age of this process, which `exec` does not change: a script's that became it."""
+    begun = process_start(os.getpid()) / os.sysconf("SC_CLK_TCK")
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - begun)
 
 
 def is_alive(pid: int, start: int) -> bool:

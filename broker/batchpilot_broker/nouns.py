@@ -217,7 +217,7 @@ class AgentInfo:
         cores: Cores it may use.
         memory: MB it may use, 0 for unknown.
         gpus: Devices it may use.
-        deadline: Unix time at which its allocation ends, 0 for never.
+        deadline: Unix time at which its allocation ends, 0 while none is known.
         started: Unix time of its start.
         protocol: (major, minor).
         python: Minor version, "3.11".

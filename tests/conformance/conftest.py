@@ -134,6 +134,10 @@ class Bed(ABC):
     def up(self) -> None:
         """Bring it back."""
 
+    def limit(self) -> float:
+        """Return the seconds that the site gives to a job that asks for none."""
+        return 300.0  # of the bed's partition
+
     def hasten(self) -> None:  # noqa: B027 - most have nothing that takes a minute
         """Let a minute pass quickly, where that is possible."""
 
@@ -167,6 +171,11 @@ class FakeBed(Bed):
     def up(self) -> None:
         """Bring it back."""
         (self.farm.root / "down").unlink()
+
+    def limit(self) -> float:
+        """Have the site give some seconds to a job that asks for none, and return them."""
+        self.change(usual=5400.0)
+        return 5400.0
 
     def hasten(self) -> None:
         """Let a minute pass quickly."""
@@ -295,6 +304,13 @@ def open_bed(request: pytest.FixtureRequest) -> OpenBed:
 @pytest.fixture
 def bed(open_bed: OpenBed) -> Iterator[Bed]:
     with open_bed() as bed:
+        yield bed
+
+
+@pytest.fixture
+def slurm(real_slurm: SlurmTestbed) -> Iterator[RealSlurm]:
+    """Give a real Slurm, for what no other batch system has."""
+    with _open_real(real_slurm, "registry") as bed:
         yield bed
 
 

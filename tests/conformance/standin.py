@@ -26,7 +26,7 @@ def told(number: int, _frame: FrameType | None) -> None:
 
 def main() -> int:
     gate, codes, element = Path(sys.argv[1]), sys.argv[2].split(","), int(sys.argv[-1])
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, told)
     say(argv=sys.argv[3:], env=dict(os.environ), cwd=str(Path.cwd()), uid=os.getuid())
     code = int(codes[element - 1]) if element <= len(codes) else 0

@@ -41,6 +41,7 @@ class Settings:
         history: Whether PBS keeps a history.
         kill: Signals that end a job, each with the seconds after the first.
         limit: Signals at the end of the time limit, likewise.
+        usual: Time limit of a job that asks for none, 0 for none.
         refuse: Words of refusal for the next submissions, one each.
     """
 
@@ -53,6 +54,7 @@ class Settings:
     history: bool = False
     kill: list[tuple[str, float]] = field(default_factory=lambda: [("TERM", 0.0), ("KILL", 2.0)])
     limit: list[tuple[str, float]] = field(default_factory=lambda: [("TERM", 0.0), ("KILL", 2.0)])
+    usual: float = 0.0
     refuse: list[str] = field(default_factory=list)
 
 
@@ -148,7 +150,7 @@ class Farm:
                 env=json.dumps(env),
                 cwd=cwd,
                 out=out,
-                walltime=walltime,
+                walltime=walltime or self.settings.usual,
                 throttle=throttle,
                 submitted=time.time(),
             )

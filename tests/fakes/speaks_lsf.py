@@ -65,6 +65,8 @@ def _array(text: str, farm: Farm) -> tuple[str, list[int], int]:
 def bjobs(argv: list[str]) -> int:
     farm = open_farm()
     _wait_for_daemons(farm)
+    if "-l" in argv:
+        return _show_in_full(farm, argv[-1])
     columns = argv[argv.index("-o") + 1].split()
     for column in columns:
         if column not in KNOWN:
@@ -80,6 +82,17 @@ def bjobs(argv: list[str]) -> int:
             records.append({"JOBID": id_, "ERROR": f"Job <{id_}> is not found"})
     out(json.dumps({"COMMAND": "bjobs", "JOBS": len(records), "RECORDS": records}))
     return 0 if any("STAT" in record for record in records) else 255
+
+
+def _show_in_full(farm: Farm, id_: str) -> int:
+    running = [e for e in _chosen(farm, id_) if e.state == "running"]
+    if not running:
+        return fail(f"Job <{id_}> is not found", 255)
+    out(f"\nJob <{id_}>, Job Name <{running[0].name}>, User <tester>, Status <RUN>")
+    if running[0].walltime:
+        out(f"\n RUNLIMIT                \n {running[0].walltime / 60:.1f} min of vm")
+    out("\n SCHEDULING PARAMETERS:\n           r15s   r1m  r15m   ut      pg\n")
+    return 0
 
 
 def _record(element: Element, columns: list[str]) -> dict[str, str]:

@@ -81,6 +81,8 @@ def qstat(argv: list[str]) -> int:
     if farm.down:
         out(json.dumps(answer))
         return fail(UNREACHABLE.format("qstat"), 255)
+    if "json" not in argv:
+        return _show_in_full(farm, argv[-1])
     if "-B" in argv:
         out(json.dumps(answer | {"Server": {SERVER: {"max_array_size": farm.settings.max_array}}}))
         return 0
@@ -95,6 +97,22 @@ def qstat(argv: list[str]) -> int:
         answer["Jobs"] = jobs
     out(json.dumps(answer))
     return code
+
+
+def _show_in_full(farm: Farm, id_: str) -> int:
+    running = [e for e in _chosen(farm, id_) if e.state == "running"]
+    if not running:
+        return fail(f"qstat: Unknown Job Id {id_}", 153)
+    out(f"Job Id: {id_}\n    Job_Name = {running[0].name}\n    job_state = R")
+    out(f"    Resource_List.ncpus = 1\n{limit_lines(running[0])}    substate = 42\n")
+    return 0
+
+
+def limit_lines(element: Element) -> str:
+    hours, rest = divmod(int(element.walltime), 3600)
+    clock = f"{hours:02}:{rest // 60:02}:{rest % 60:02}"
+    used = "    resources_used.walltime = 00:00:01\n"
+    return f"{used}    Resource_List.walltime = {clock}\n" if element.walltime else used
 
 
 def _look(farm: Farm, id_: str, code: int) -> tuple[dict[str, Any], int]:

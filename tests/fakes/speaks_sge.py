@@ -43,25 +43,26 @@ def qsub(argv: list[str]) -> int:
     indices, _ = index_range(options["-t"])
     if len(indices) > farm.settings.max_array:
         return fail("Unable to run job: job rejected: too many tasks\nExiting.", 1)
-    limit = re.search(r"-l h_rt=(\S+)", " ".join(words))
     job = farm.submit(
         script=script,
         indices=indices,
         name=options["-N"],
-        env=login_environment() | {"SGE_TASK_ID": "{i}", "JOB_ID": "{job}"},
+        env=login_environment() | {"SGE_TASK_ID": "{i}", "JOB_ID": "{job}", "QUEUE": "all.q"},
         cwd=login_environment()["HOME"],
         out=options.get("-o", "/dev/null"),
-        walltime=seconds(limit[1]) if limit else 0.0,
+        walltime=_requested(script),
         throttle=int(options.get("-tc", "0")),
     )
     out(f"{job}.{indices[0]}-{indices[-1]}:1")
     return 0
 
 
-def qstat(_argv: list[str]) -> int:
+def qstat(argv: list[str]) -> int:
     farm = open_farm()
     if farm.down:
         return fail(UNREACHABLE, 1)
+    if "-j" in argv:
+        return _show_in_full(farm, argv[-1])
     elements = farm.elements()
     running = "".join(_shown(e, "r") for e in elements if e.state == "running")
     waiting = "".join(_shown(e, "qw") for e in elements if e.state == "queued")
@@ -70,6 +71,22 @@ def qstat(_argv: list[str]) -> int:
         f"<job_info>{waiting}</job_info></job_info>"
     )
     return 0
+
+
+def _show_in_full(farm: Farm, id_: str) -> int:
+    running = [e for e in _chosen(farm, id_) if e.state == "running"]
+    if not running:
+        return fail(f"Following jobs do not exist: \n{id_}", 1)
+    out(f"{'=' * 62}\njob_number:                 {id_}")
+    asked = _requested(Path(running[0].script).read_text())
+    if asked:
+        out(f"hard resource_list:         h_rt={asked:.0f}")
+    return 0
+
+
+def _requested(script: str) -> float:
+    limit = re.search(r"-l h_rt=(\S+)", " ".join(directives(script, "#$")))
+    return seconds(limit[1]) if limit else 0.0
 
 
 def _shown(element: Element, state: str) -> str:
@@ -104,9 +121,13 @@ def qdel(argv: list[str]) -> int:
     return code
 
 
-def qconf(_argv: list[str]) -> int:
+def qconf(argv: list[str]) -> int:
     farm = open_farm()
     if farm.down:
         return fail(UNREACHABLE, 1)
+    if argv == ["-sq", "all.q"]:
+        usual = f"{farm.settings.usual:.0f}" if farm.settings.usual else "INFINITY"
+        out(f"qname                 all.q\ns_rt                  INFINITY\nh_rt{usual:>24}")
+        return 0
     out(f"#global:\nmax_aj_instances             2000\nmax_aj_tasks   {farm.settings.max_array}")
     return 0

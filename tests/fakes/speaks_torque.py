@@ -17,6 +17,7 @@ from tests.fakes.farm import (
     out,
     seconds,
 )
+from tests.fakes.speaks_pbs import limit_lines
 
 
 SERVER = "pali"
@@ -59,6 +60,8 @@ def qstat(argv: list[str]) -> int:
     farm = open_farm()
     if farm.down:
         return fail(UNREACHABLE.format("qstat"), 111)
+    if "-x" not in argv:
+        return _show_in_full(farm, argv[-1])
     code, shown = 0, ""
     for id_ in argv[2:]:
         elements = _chosen(farm, id_)
@@ -68,6 +71,15 @@ def qstat(argv: list[str]) -> int:
     if shown:
         out(f"<Data>{shown}</Data>")
     return code
+
+
+def _show_in_full(farm: Farm, id_: str) -> int:
+    running = [e for e in _chosen(farm, id_) if e.state == "running"]
+    if not running:
+        return fail(f"qstat: Unknown Job Id Error {id_}", 153)
+    out(f"Job Id: {id_}\n    Job_Name = {running[0].name}\n    job_state = R")
+    out(f"{limit_lines(running[0])}    Walltime.Remaining = {int(running[0].walltime)}\n")
+    return 0
 
 
 def _shown(element: Element) -> str:

@@ -8,6 +8,10 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 
+GRACE = 10.0
+"""Seconds that jobs get when their agent has to go, where nothing else is said."""
+
+
 class ElementState(StrEnum):
     """Where an element of an array is, in the eyes of its batch system."""
 
@@ -49,6 +53,7 @@ class AllocationRequest:
         memory: MB of an agent, 0 for whatever the site gives.
         gpus: Devices of an agent.
         walltime: Seconds until it is ended, 0 for whatever the site gives.
+        grace: Seconds that jobs get when their agent has to go.
         throttle: Most of them at once, 0 for no limit; of each part where there are several.
         variables: More variables of the template, such as `partition` or `account`.
         template: Name or path of the template, "" for the one of the batch system.
@@ -69,6 +74,7 @@ class AllocationRequest:
     memory: float = 0.0
     gpus: int = 0
     walltime: float = 0.0
+    grace: float = GRACE
     throttle: int = 0
     variables: Mapping[str, Any] = field(default_factory=dict)
     template: str = ""

@@ -23,6 +23,14 @@ from .searching import SHIPPED
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+WORTH_A_WARNING = 300.0
+"""Seconds of walltime from which on an agent is told before its end, where that is possible.
+
+It is told as long before as its jobs get to go; Slurm looks every 30 s, so that it is up to 30 s
+more, and of less walltime that would be a large part. Mostly the agent has gone before by its own
+clock; but who shortens a job's time tells only the batch system.
+"""
+
 _EXPANDED = set("%\\")
 """Slurm expands these also in the path of the directory."""
 
@@ -84,6 +92,7 @@ def _variables(request: AllocationRequest, part: Part, directory: Path) -> dict[
         "memory": math.ceil(request.memory),
         "gpus": request.gpus,
         "walltime": request.walltime,
+        "warning": math.ceil(request.grace) if request.walltime >= WORTH_A_WARNING else 0,
         "setup": list(request.setup),
         "env": dict(request.env),
         "work_dir": request.work_dir,

@@ -9,7 +9,6 @@ long jobs, where it would only wait while other agents are idle.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from batchpilot_agent.settings import Settings
 from batchpilot_broker.errors import WireError
@@ -18,6 +17,7 @@ from batchpilot_broker.nouns import Chunk, ResourceClass
 from .dispatcher import OVERTAKEN, Dispatcher
 from .holdings import Holdings, Pace, Room
 from .link import Link
+from .walltime import Walltime
 from .work import Order, Work
 
 
@@ -36,7 +36,7 @@ class Claimer:
         link: The broker.
         dispatcher: Starts what was claimed at once.
         pace: Tells which slots are free soon.
-        wall: Unix time.
+        walltime: The end of the allocation.
 
     Attributes:
         dry: Whether the last claim found nothing.
@@ -50,14 +50,14 @@ class Claimer:
         link: Link,
         dispatcher: Dispatcher,
         pace: Pace,
-        wall: Callable[[], float],
+        walltime: Walltime,
     ) -> None:
         self._settings = settings
         self._holdings = holdings
         self._link = link
         self._dispatcher = dispatcher
         self._pace = pace
-        self._wall = wall
+        self._walltime = walltime
         self._classes: dict[str, ResourceClass] = {}
         self._fresh = False
         self._changes = 0
@@ -156,7 +156,5 @@ class Claimer:
         return ours is None or all(name in ours and ours[name] == v for name, v in need.template)
 
     def _in_time(self, class_id: str, need: ResourceClass) -> bool:
-        if not self._settings.deadline:
-            return True
         each = need.walltime or self._pace.each(class_id)
-        return self._settings.deadline - self._wall() >= each + MARGIN
+        return self._walltime.left >= each + MARGIN

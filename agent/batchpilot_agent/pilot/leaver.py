@@ -12,7 +12,6 @@ Jobs that were ended so are handed back and not charged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from batchpilot_agent.settings import Exit, Settings
 
@@ -21,6 +20,7 @@ from .ledger import Ledger
 from .link import Link
 from .reporter import Reporter
 from .stopper import Stopper
+from .walltime import Walltime
 from .work import Verdict
 
 
@@ -34,13 +34,13 @@ class Leaver:
     """Let the agent go.
 
     Args:
-        settings: The grace and the deadline.
+        settings: The grace.
         holdings: What the agent holds.
         stopper: Hands back and ends jobs.
         ledger: Has to be written out before.
         reporter: Has to be done before.
         link: The broker to say good-bye to.
-        wall: Unix time.
+        walltime: The end of the allocation.
 
     Attributes:
         code: Exit code of the pilot, None while it stays.
@@ -55,7 +55,7 @@ class Leaver:
         ledger: Ledger,
         reporter: Reporter,
         link: Link,
-        wall: Callable[[], float],
+        walltime: Walltime,
     ) -> None:
         self._settings = settings
         self._holdings = holdings
@@ -63,7 +63,7 @@ class Leaver:
         self._ledger = ledger
         self._reporter = reporter
         self._link = link
-        self._wall = wall
+        self._walltime = walltime
         self._reason = ""
         self._exit = Exit.LEFT
         self._end_jobs_at = 0.0
@@ -93,8 +93,7 @@ class Leaver:
 
     def tick(self, now: float) -> None:
         """Go on with leaving, or begin to when the allocation is about to end."""
-        settings = self._settings
-        if settings.deadline and self._wall() > settings.deadline - settings.grace - MARGIN:
+        if self._walltime.left < self._settings.grace + MARGIN:
             self.leave("walltime", now)
         if not self._holdings.draining or self.code is not None:
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from batchpilot_broker.errors import BrokerError, StorageError
@@ -102,6 +103,11 @@ class Link:
         for _, order in self._holdings.orders():
             order.told = ()
         self.generation = generation
+
+    def tell_deadline(self, deadline: float) -> None:
+        """Say when the allocation ends, which was not known when the agent registered."""
+        self._info = replace(self._info, deadline=deadline)
+        self.announce(self.generation)
 
     def listen(self, bells: tuple[str, ...]) -> None:
         """Wait for control messages and some bells, if that is not what is waited for already."""

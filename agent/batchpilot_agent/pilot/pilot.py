@@ -4,7 +4,8 @@
     dispatcher   gives chunks to slots               stopper   ends jobs
     ledger       writes the pilot's own frames       beater    renews the lease, keeps timeouts
     reporter     tells the coordinator               leaver    leaves in order
-    claimer      claims chunks                       memorywatch, livelog, templates, sweeper
+    claimer      claims chunks                       walltime  knows when the allocation ends
+    besides memorywatch, livelog, templates, sweeper
 
 Each duty is an object with `tick(now)`; it looks at what there is to do and does it without
 waiting. A broker that fails is let go in one place, here; jobs run on meanwhile. Where the machine
@@ -52,6 +53,7 @@ from .stopper import Stopper
 from .sweeper import Sweeper
 from .tail import SegmentTail
 from .templates import Templates
+from .walltime import Ask, Walltime, asker
 from .watch import Watch
 
 
@@ -87,6 +89,7 @@ class Pilot:
         wall: Unix time.
         popen: Starts a template.
         draw: Draws numbers in [0, 1) that no other agent draws.
+        ask: Asks the batch system when this job ends, where there is one.
     """
 
     def __init__(  # noqa: PLR0913 - what tests hand in
@@ -98,6 +101,7 @@ class Pilot:
         wall: Callable[[], float] = time.time,
         popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
         draw: Callable[[], float] = drawn,
+        ask: Ask | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -109,13 +113,14 @@ class Pilot:
         self.ledger = Ledger(settings, wall)
         self.pace = Pace()
         self._wire_work(popen)
-        self._wire_talk(opener, draw)
+        self._wire_talk(opener, draw, ask)
         self._duties: tuple[Duty, ...] = (
             self.link,
             self.dispatcher,
             self.ledger,
             self.reporter,
             self.claimer,
+            self.walltime,
             self.watch,
             MemoryWatch(self.holdings, self.stopper),
             LiveLog(self.holdings, self.spools),
@@ -160,7 +165,7 @@ class Pilot:
         )
         self.watch = Watch(holdings, board, self.stopper, self._wall)
 
-    def _wire_talk(self, opener: Opener, draw: Callable[[], float]) -> None:
+    def _wire_talk(self, opener: Opener, draw: Callable[[], float], ask: Ask | None) -> None:
         """Put together what speaks to the broker."""
         settings, holdings = self.settings, self.holdings
         segment = settings.paths.results(settings.agent)
@@ -174,13 +179,14 @@ class Pilot:
             draw=draw,
             trusted=not settings.remote,
         )
+        self.walltime = Walltime(settings, self.link, ask, self._wall)
         self.claimer = Claimer(
             settings=settings,
             holdings=holdings,
             link=self.link,
             dispatcher=self.dispatcher,
             pace=self.pace,
-            wall=self._wall,
+            walltime=self.walltime,
         )
         self.tail = SegmentTail(segment)
         self.reporter = Reporter(
@@ -199,7 +205,7 @@ class Pilot:
             ledger=self.ledger,
             reporter=self.reporter,
             link=self.link,
-            wall=self._wall,
+            walltime=self.walltime,
         )
         self.beater = Beater(
             settings=settings,
@@ -307,7 +313,11 @@ class Pilot:
 def fly(settings: Settings) -> int:
     """Be the pilot; return its exit code."""
     try:
-        pilot = Pilot(settings, lambda: AgentBroker.open(settings.paths, settings.instance))
+        pilot = Pilot(
+            settings,
+            lambda: AgentBroker.open(settings.paths, settings.instance),
+            ask=asker(settings, time.time),
+        )
     except BatchpilotError as error:
         _log.error("%s", error)
         return Exit.FAILED

@@ -23,6 +23,7 @@ from typing import Any
 
 import msgpack
 
+from batchpilot_agent.scratch import TMP
 from batchpilot_agent.settings import Settings
 
 from .board import Board
@@ -71,6 +72,7 @@ class Templates:
         popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
     ) -> None:
         self._settings = settings
+        self._place = {"TMPDIR": str(settings.scratch / TMP)}
         self._popen = popen
         self._board = board
         self._poller = poller
@@ -197,7 +199,7 @@ class Templates:
             stdin=subprocess.DEVNULL,
             stdout=2,
             pass_fds=(theirs.fileno(), self._board.fd),
-            env=template_environment(self._settings.markers, threads),
+            env=template_environment(self._settings.markers, threads) | self._place,
         )
         theirs.close()
         ours.setblocking(False)

@@ -30,7 +30,7 @@ class ShownAgent:
         busy: Slots at work.
         started: Unix time of its start.
         scheduler_id: What its batch system calls it, "" where it has none.
-        deadline: Unix time at which its walltime ends, 0 for never.
+        deadline: Unix time at which its walltime ends, 0 while none is known.
         running: Jobs known to run there, sorted; short ones are never seen.
     """
 

@@ -174,3 +174,21 @@ def test_no_secret_goes_into_a_script(
     launcher, _ = make_launcher(kind)
 
     assert "hush" not in "".join(launcher.scripts(request_))
+
+
+@pytest.mark.parametrize(
+    ("walltime", "grace", "seconds"), [(0.0, 10.0, 0), (299.0, 10.0, 0), (300.0, 20.5, 21)]
+)
+def test_slurm_is_asked_for_a_warning_where_there_is_time_for_one(
+    make_launcher: MakeLauncher,
+    request_: AllocationRequest,
+    walltime: float,
+    grace: float,
+    seconds: int,
+) -> None:
+    launcher, _ = make_launcher("Slurm")
+
+    (script,) = launcher.scripts(replace(request_, walltime=walltime, grace=grace))
+
+    warnings = [line for line in script.splitlines() if "--signal" in line]
+    assert warnings == ([f"#SBATCH --signal=B:USR1@{seconds}"] if seconds else [])

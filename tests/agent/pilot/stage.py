@@ -19,6 +19,7 @@ import msgpack
 from batchpilot_agent.channel import Channel
 from batchpilot_agent.pilot.ledger import Ledger
 from batchpilot_agent.pilot.pilot import Pilot
+from batchpilot_agent.pilot.walltime import Ask
 from batchpilot_agent.segments import SegmentWriter
 from batchpilot_agent.words import Words
 from batchpilot_broker.frames import NO_PART, ROW, Frame, Kind, pack_row, scan
@@ -108,7 +109,7 @@ class PlayedTemplate:
 class Stage:
     """A pilot and all that surrounds it."""
 
-    def __init__(self, directory: Path, **options: Any) -> None:
+    def __init__(self, directory: Path, *, ask: Ask | None = None, **options: Any) -> None:
         self.settings = settings_in(directory, **options)
         self.broker = MemoryBroker()
         self.clock, self.wall = Clock(), Clock()
@@ -120,6 +121,7 @@ class Stage:
             wall=self.wall,
             popen=self._popen,
             draw=lambda: 0.5,
+            ask=ask,
         )
         self.memory = mmap.mmap(self.pilot.board.fd, 0)
 

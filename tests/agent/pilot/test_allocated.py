@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import Until
 
+from batchpilot_agent.launchers.inside import Remaining
 from batchpilot_agent.pilot.jitter import A_SECOND, LONGEST, drawn, head_start, spread
 from batchpilot_agent.pilot.pilot import ALLOCATION_PATIENCE
+from batchpilot_agent.pilot.walltime import asker
 from batchpilot_broker.frames import ROW, Kind
 from batchpilot_broker.nouns import Outcome, Reason, ResourceClass
 
-from .memorybroker import chunk_of
+from .memorybroker import chunk_of, settings_in
 from .stage import PlayedSlot, Stage
 
 
@@ -143,6 +148,79 @@ def test_no_job_is_begun_that_takes_longer_than_is_left(staged: Callable[..., St
     stage.feed(chunk_of(3, resources=ResourceClass(walltime=60.0)))
 
     assert [slot.jobs for slot in stage.busy] == [[300]]
+
+
+def test_an_end_that_nobody_told_is_asked_for_beside_the_work(
+    staged: Callable[..., Stage], until: Until
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def ask() -> Remaining:
+        asked.set()
+        assert answer.wait(60)
+        return Remaining(ends=1600.0)
+
+    stage = staged(slots=1, ask=ask)
+    assert asked.wait(60)
+    stage.feed(chunk_of(1))
+    assert stage.broker.leases
+    assert stage.broker.agents["a1"].deadline == 0.0
+    answer.set()
+    stage.busy[0].run_all()
+
+    def learned() -> float:
+        stage.step()
+        return stage.pilot.walltime.ends
+
+    until(learned)
+
+    stage.feed(chunk_of(2, resources=ResourceClass(walltime=600.0)))
+    stage.feed(chunk_of(3, resources=ResourceClass(walltime=60.0)))
+
+    assert stage.broker.agents["a1"].deadline == 1600.0
+    assert [slot.jobs for slot in stage.busy] == [[300]]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("answers", [True, False])
+def test_where_nobody_tells_an_end_the_agent_works_on_without(
+    staged: Callable[..., Stage],
+    until: Until,
+    caplog: pytest.LogCaptureFixture,
+    answers: bool,
+) -> None:
+    calls = []
+
+    def ask() -> Remaining:
+        calls.append(answers)
+        if not answers:
+            raise RuntimeError("its traceback is in the log")
+        return Remaining(words="squeue: UNLIMITED")
+
+    stage = staged(ask=ask)
+
+    def gave_up() -> bool:
+        stage.step()
+        return "nobody tells when this allocation ends" in caplog.text
+
+    until(gave_up)
+    stage.feed(chunk_of(1, resources=ResourceClass(walltime=1e6)))
+
+    assert len(stage.busy) == len(calls) == 1
+
+
+def test_an_agent_that_was_told_its_end_asks_nobody(staged: Callable[..., Stage]) -> None:
+    stage = staged(deadline=1600.0, ask=lambda: pytest.fail("asked"))
+    stage.step()
+
+    assert stage.pilot.walltime.left == 600.0
+
+
+@pytest.mark.parametrize(("element", "asks"), [("", False), ("7_1", True)])
+def test_only_an_agent_in_a_batch_system_has_somebody_to_ask(
+    tmp_path: Path, element: str, asks: bool
+) -> None:
+    assert (asker(settings_in(tmp_path, scheduler_id=element), time.time) is not None) == asks
 
 
 def test_an_agent_of_another_host_claims_only_when_it_is_bidden_welcome(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import wait_until
+from tests.conftest import Until, wait_until
 
 from batchpilot_agent.launch import clean_environment
 
@@ -63,12 +63,50 @@ def kept() -> Iterator[list[Kept]]:
 def test_it_returns_the_pilots_code_and_removes_the_scratch(
     kept: list[Kept], tmp_path: Path
 ) -> None:
-    pilot = "tell('mode', oct((here / 'scratch').stat().st_mode))\nreturn 7"
+    pilot = (
+        "places = [here / 'scratch', here / 'scratch' / 'tmp']\n"
+        "(places[1] / 'left').mkdir()\n"
+        "tell('modes', [oct(place.stat().st_mode & 0o777) for place in places])\n"
+        "return 7"
+    )
     kept.append(Kept(tmp_path, pilot))
 
     assert kept[0].process.wait(20) == 7
-    assert kept[0].said("mode").endswith("700")
+    assert kept[0].said("modes") == "['0o700', '0o700']"
     assert not kept[0].scratch.exists()
+
+
+@pytest.mark.parametrize("kind", ["directory", "link"])
+def test_it_takes_nothing_that_is_there_already_and_leaves_it_alone(
+    kept: list[Kept], tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "others").mkdir()
+    if kind == "link":
+        (tmp_path / "scratch").symlink_to(tmp_path / "others")
+    else:
+        (tmp_path / "scratch").mkdir(mode=0o777)
+    kept.append(Kept(tmp_path, "tell('flown')"))
+
+    assert kept[0].process.wait(20) == 1
+    assert not (tmp_path / "flown").exists()
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_it_removes_what_an_agent_has_left_that_was_killed_with_its_keeper(
+    kept: list[Kept], tmp_path: Path, until: Until
+) -> None:
+    both = "tell('pid', os.getpid())\nos.kill(os.getppid(), 9)\nos.kill(os.getpid(), 9)"
+    kept.append(Kept(tmp_path, both))
+    until(lambda: kept[0].process.poll() and not alive(int(kept[0].said("pid"))))
+    left = tmp_path / "batchpilot-0123456789ab"
+    kept[0].scratch.rename(left)
+    (left / "tmp" / "file").touch()
+    os.utime(left, (0, 0))
+
+    wait = f"while pathlib.Path({str(left)!r}).exists():\n    time.sleep(0.01)\nreturn 0"
+    kept.append(Kept(tmp_path, wait))
+
+    assert kept[1].process.wait(60) == 0
 
 
 def test_a_pilot_that_raises_is_a_failure(kept: list[Kept], tmp_path: Path) -> None:
@@ -107,6 +145,7 @@ os.kill(os.getpid(), 9)"""
 
     assert kept[0].process.wait(20) == 128 + 9
     assert not any(alive(int(pid)) for pid in kept[0].said("pids").split())
+    assert not kept[0].scratch.exists()
 
 
 def test_when_it_dies_the_pilot_is_told(kept: list[Kept], tmp_path: Path) -> None:
@@ -119,3 +158,18 @@ def test_when_it_dies_the_pilot_is_told(kept: list[Kept], tmp_path: Path) -> Non
     kept[0].process.kill()
 
     assert kept[0].said("told") == ""
+
+
+def test_when_it_dies_the_pilot_removes_the_scratch(
+    kept: list[Kept], tmp_path: Path, until: Until
+) -> None:
+    pilot = (
+        "signal.signal(signal.SIGTERM, lambda n, f: None)\n"
+        "(here / 'scratch' / 'tmp' / 'left').touch()\n"
+        "tell('ready')\nsignal.pause()\nreturn 0"
+    )
+    kept.append(Kept(tmp_path, pilot))
+    kept[0].said("ready")
+    kept[0].process.kill()
+
+    until(lambda: not kept[0].scratch.exists())

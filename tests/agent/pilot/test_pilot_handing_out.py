@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from batchpilot_agent.pilot.holdings import Room
 from batchpilot_broker.nouns import ResourceClass
 
 from .conftest import MakeStage
@@ -110,3 +111,30 @@ def test_jobs_that_would_not_end_in_time_are_not_claimed(staged: MakeStage) -> N
     stage.feed(chunk_of(2, resources=ResourceClass(walltime=60.0)))
 
     assert set(stage.broker.leases) == {2}
+
+
+def test_jobs_that_need_different_things_run_at_once_as_long_as_all_of_it_is_there(
+    staged: MakeStage,
+) -> None:
+    stage = staged(slots=8, cores=8, memory=1000.0, devices=("0", "1"), device_variables=("CUDA",))
+    wide = ResourceClass(ncpus=4, memory=100.0)
+    large = ResourceClass(memory=600.0)
+    on_gpu = ResourceClass(gpus=1, memory=100.0)
+    small = ResourceClass()
+    needs = [wide, large, on_gpu, wide, large, on_gpu, on_gpu, small]
+    stage.feed(*(chunk_of(n, resources=need) for n, need in enumerate(needs, 1)))
+
+    def running() -> list[int]:
+        return sorted(slot.jobs[0] // 100 for slot in stage.busy)
+
+    assert running() == [1, 2, 3, 6, 8]
+    assert stage.pilot.holdings.room == Room(slots=3, cores=0, memory=100.0, gpus=0)
+    assert [slot.order[-1]["CUDA"] for slot in stage.busy if slot.jobs[0] in {300, 600}] == [
+        "0",
+        "1",
+    ]
+    next(slot for slot in stage.busy if slot.jobs == [600]).run_all()
+    stage.step()
+
+    assert running() == [1, 2, 3, 7, 8]
+    assert [slot.order[-1]["CUDA"] for slot in stage.busy if slot.jobs == [700]] == ["1"]

@@ -39,7 +39,7 @@ def test_agents_that_fail_to_start_are_told_wherever_one_looks(
 ) -> None:
     where = registry.file_dir
     define(registry, tmp_path, jobs=1)
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))  # where an agent makes its own directory
+    monkeypatch.setenv("BATCHPILOT_SCRATCH", str(tmp_path / "gone"))
     registry.submit_jobs()
 
     code, _, err = call("wait", where, "--quiet", "--timeout", "8")
@@ -48,7 +48,7 @@ def test_agents_that_fail_to_start_are_told_wherever_one_looks(
     told = [line for line in err.splitlines() if "failed to start" in line][-1]
     assert re.fullmatch(
         r"Warning: agents of pool local failed to start \d times in a row, last [\d.]+ s ago: "
-        r"FileNotFoundError: .*/gone/batchpilot-local-.*",
+        r"FileNotFoundError: .*/gone/batchpilot-.*",
         told,
     )
     (failure,) = document("agents list", "agents", "list", where)["failures"]
@@ -73,7 +73,7 @@ def test_failures_are_forgotten_when_an_agent_comes(
     (tmp_path / "gate").touch()
     define(registry, tmp_path / "gate", jobs=1)
     scratch = tmp_path / "later"
-    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setenv("BATCHPILOT_SCRATCH", str(scratch))
     registry.submit_jobs()
 
     def failures() -> object:

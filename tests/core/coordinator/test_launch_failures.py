@@ -32,7 +32,7 @@ def end(scaler: Scaler, code: int, agent: str = "a1") -> None:
 def test_the_last_words_of_an_agent_that_did_not_start_are_kept(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    monkeypatch.setenv("BATCHPILOT_SCRATCH", str(tmp_path / "gone"))
     bench.book.define(1)
     bench.book.queue([1])
     scaler = Scaler(bench.desk)

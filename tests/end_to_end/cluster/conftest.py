@@ -151,6 +151,14 @@ def pbs_site() -> Iterator[Site]:
         yield from _site("PBS", place, user, environment)
 
 
+@pytest.fixture
+def slurm_site(slurm_bed: SlurmTestbed) -> Iterator[Site]:
+    """Give the real Slurm."""
+    user = normal_user()
+    with open_place(user) as place:
+        yield from _site("Slurm", place, user, slurm_bed.environment)
+
+
 @dataclass(frozen=True)
 class SSHSite:
     """A site with hosts of their own, and a client that finds them.

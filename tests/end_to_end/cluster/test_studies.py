@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.conftest import Until
 
 from .conftest import Site
@@ -28,6 +29,21 @@ def test_a_study_runs_on_agents_of_one_array_that_are_listed_and_leave(
         assert 0 < agent["deadline"] - agent["started"] <= 600
     until(lambda: site.document("agents", "list", "registry")["agents"] == [])
     assert site.document("agents", "list", "registry")["failures"] == []
+
+
+@pytest.mark.cluster
+def test_an_agent_of_a_pool_without_walltime_learns_its_end_from_slurm(
+    slurm_site: Site, until: Until
+) -> None:
+    ran = slurm_site.study(f"[{slurm_site.pool(slots=1)}]", jobs=1)
+    assert ran["ended"]
+
+    def lasts() -> float:
+        (agent,) = slurm_site.document("agents", "list", "registry")["agents"]
+        return float(agent["deadline"] and agent["deadline"] - agent["started"])
+
+    until(lasts)
+    assert 290.0 < lasts() <= 301.0  # five minutes are the default of its partition
 
 
 def test_a_request_that_cannot_be_made_pauses_its_pool_and_is_told(

@@ -93,5 +93,4 @@ def test_who_does_not_answer_in_time_is_told_so(listener: socket.socket) -> None
     told = reach(access_to(url), url, patience=0.2)
 
     assert "Timeout" in told["words"]
-    assert 0.2 <= told["seconds"] < 5
     listener.close()

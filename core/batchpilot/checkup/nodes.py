@@ -81,8 +81,7 @@ def _broker(addresses: list[Mapping[str, Any]]) -> Iterator[Finding]:
     reached = any(not address["words"] for address in addresses)
     for address in addresses:
         if not address["words"]:
-            took = f"{1000 * address['seconds']:.0f} ms"
-            yield ok("node broker", f"{address['url']} lets agents in, within {took}")
+            yield ok("node broker", f"{address['url']} is reached, and the password accepted")
         elif reached:
             yield note("node broker", address["words"], "agents use another address")
         else:

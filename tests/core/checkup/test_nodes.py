@@ -17,7 +17,7 @@ from batchpilot_broker.paths import RegistryPaths
 
 
 POOL = PBS(slots=4, resources={"memory": 2000, "gpus": 1})
-REACHED = {"url": "redis://10.0.0.1:16000", "seconds": 0.012, "words": ""}
+REACHED = {"url": "redis://10.0.0.1:16000", "words": ""}
 REFUSED = {**REACHED, "words": "broker at redis://10.9.0.1:1 does not answer (refused)"}
 REPORT: dict[str, Any] = {
     "python": f"{sys.version_info.major}.{sys.version_info.minor}",

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Until
 from tests.fakes.farm import Farm, Settings
 
-from .conftest import Site
+from .conftest import Site, SSHSite
 
 
 MAKE = """
@@ -132,3 +132,21 @@ def test_what_is_wrong_on_a_node_is_told_by_what_the_probe_or_its_shell_said(
     assert "redis" in packages["text"]
     assert {check["health"] for check in found["node broker"]} == {"bad"}
     until(lambda: {element.state for element in farm.elements()} == {"ended"})
+
+
+@pytest.mark.cluster
+def test_hosts_and_a_real_slurm_are_probed_over_their_networks(mixed_site: SSHSite) -> None:
+    site = mixed_site.site
+    env = site.python.environment
+    text = f"[bp.pools.SSH(['host1', 'host2'], slots=1, env={env!r}), {site.pool(slots=1)}]"
+    (site.place / "make.py").write_text(MAKE.format(pool=text))
+    site.python.run("make.py", environment=site.environment, cwd=site.place)
+
+    by_ssh = probed(site, code=0)
+    by_slurm = probed(site, "--pool", "slurm", code=0)
+
+    assert re.search(r"pool ssh as host1\|\d+", by_ssh["probe"][0]["text"])
+    assert ", on host1; " in by_ssh["probe"][1]["text"]
+    assert all("redis://" in check["text"] for check in by_ssh["node broker"])
+    assert re.fullmatch(r"submitted to pool slurm as \d+_1", by_slurm["probe"][0]["text"])
+    assert {check["health"] for name in by_slurm for check in by_slurm[name]} <= {"ok", "note"}

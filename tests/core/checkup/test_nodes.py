@@ -53,8 +53,6 @@ def test_a_node_where_agents_would_work_is_well() -> None:
         ({"packages": {"batchpilot": "0.0.1"}}, "packages", "batchpilot 0.0.1, here it is"),
         ({"broker": [REFUSED]}, "broker", "does not answer"),
         ({"broker": []}, "broker", "no address of it is for other hosts"),
-        ({"time": time.time() - 4000}, "clock", "1 h 6 min behind this one"),
-        ({"time": time.time() + 4000}, "clock", "1 h 6 min ahead of this one"),
         (
             {"scratch": {**REPORT["scratch"], "words": "Permission denied"}},
             "scratch",
@@ -78,6 +76,14 @@ def test_what_keeps_agents_from_working_is_bad_and_has_a_remedy(
     assert found.check == f"node {check}"
     assert words in found.text
     assert found.remedy
+
+
+@pytest.mark.parametrize(("ahead", "words"), [(-4000, "behind this"), (4000, "ahead of this")])
+def test_a_clock_that_differs_is_told_with_how_much_and_which_way(ahead: float, words: str) -> None:
+    found = bad(time=time.time() + ahead)
+
+    assert found.check == "node clock"
+    assert found.text.startswith(f"1 h 6 min {words} one")
 
 
 def test_an_address_that_is_not_reached_beside_one_that_is_needs_no_mending() -> None:

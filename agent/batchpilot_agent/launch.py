@@ -98,6 +98,18 @@ def agent_command(paths: RegistryPaths, python: str, **options: object) -> list[
     return command
 
 
+def probe_command(paths: RegistryPaths, python: str, allocation: str) -> list[str]:
+    """Return the command line of what looks around where an agent would run.
+
+    Args:
+        paths: The registry.
+        python: The interpreter.
+        allocation: Its allocation.
+    """
+    program = [python, "-P", "-m", "batchpilot_agent.probe"]
+    return [*program, "--registry", str(paths.root.absolute()), "--allocation", allocation]
+
+
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without our secrets in which this installation is found."""
     kept = {name: value for name, value in environment.items() if not _is_secret(name)}

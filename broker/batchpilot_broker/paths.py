@@ -66,6 +66,10 @@ class RegistryPaths:
         """Return what the agent of one element of an allocation says."""
         return self.allocation(allocation) / f"{element}.out"
 
+    def probe(self, allocation: str, what: str) -> Path:
+        """Return what a probe was `asked`, that it has `begun`, or its `report`."""
+        return self.allocation(allocation) / f"probe-{what}.json"
+
     @property
     def backup(self) -> Path:
         """Return the directory of database backups."""

@@ -37,7 +37,6 @@ from .notices import warn
 from .store.agents import live_agents
 from .store.allocations import pilots_alive
 from .store.database import Database
-from .store.launches import resume_pools
 from .store.owner import read_owner
 from .store.snapshots import reading
 
@@ -235,7 +234,7 @@ def agents(paths: RegistryPaths) -> list[dict[str, Any]]:
 
 def awaited_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
     """Return the agents that were asked for at batch systems and have not come yet."""
-    database = Database(paths, writeable=False)
+    database = reading(paths)
     try:
         with database.read() as tx:
             pilots = pilots_alive(tx)
@@ -254,23 +253,6 @@ def awaited_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
     ]
 
 
-def stop_agents(paths: RegistryPaths, ids: list[str] | None = None) -> list[str]:
-    """Let agents drain and leave; with no ids all, and none are started until resumed."""
-    if ids is None:
-        _set_stopped(paths, stopped=True)
-    chosen = [a for a in _live_agents(paths) if ids is None or a["id"] in ids]
-    for agent in chosen:
-        if agent["host"] == host_name():  # the coordinator tells the others
-            _signal(agent["pid"], signal.SIGTERM)
-    return [agent["id"] for agent in chosen]
-
-
-def resume_agents(paths: RegistryPaths) -> None:
-    """Let agents be started again, also of pools that were paused for their failures."""
-    _set_stopped(paths, stopped=False)
-    ensure(paths)
-
-
 def _live_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
     database = reading(paths)
     try:
@@ -279,17 +261,6 @@ def _live_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
     finally:
         database.close()
     return [asdict(a) for a in known if a.host != host_name() or _alive(a.pid)]
-
-
-def _set_stopped(paths: RegistryPaths, *, stopped: bool) -> None:
-    database = Database(paths)
-    try:
-        with database.write() as tx:
-            tx.set_meta("agents_stopped", int(stopped))
-            if not stopped:
-                resume_pools(tx)
-    finally:
-        database.close()
 
 
 def _launch_supervisor(paths: RegistryPaths) -> subprocess.Popen[bytes]:

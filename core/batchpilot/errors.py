@@ -18,6 +18,7 @@
   x JobFailed                         a result of a job that ended in an error
   x ResultUnreadable                  a result that cannot be unpickled here
   x LogMissing                        a job that has no log
+  x NoSuchAgent                     no such agent (exit code 3)
   x CodeMissing                       a job that was not submitted, a module its code has not
   x CoordinatorError
     + CoordinatorFailed               it did not start, or died
@@ -115,6 +116,12 @@ class LogMissing(BatchpilotError):
     exit_code = 3
 
 
+class NoSuchAgent(BatchpilotError):
+    """Say that there is no such agent."""
+
+    exit_code = 3
+
+
 class CodeMissing(BatchpilotError):
     """Say that no such code is kept for a job."""
 
@@ -150,6 +157,7 @@ __all__ = [
     "JobNotDone",
     "JobsNotFound",
     "LogMissing",
+    "NoSuchAgent",
     "NoSuchPool",
     "OwnershipLost",
     "ReadOnly",

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgpack
 
+from batchpilot_agent.serving import is_placed
 from batchpilot_broker.host import host_name, process_start
 from batchpilot_broker.nouns import ResourceClass
 
 from .durations import duration
 from .errors import NoSuchPool
-from .pools import Interactive, Local, Pool, from_records
+from .pools import Interactive, Local, Pool, RemotePool, from_records
 from .reasons import Cause, Reason
 from .registry.base import RegistryBase
 from .resources import check_servable
 from .store.agents import ShownAgent, live_agents
+from .store.allocations import Pilot, pilots_alive
 from .store.launches import LaunchFailure, failing, launch_failures
 from .store.owner import Owner, read_owner
+from .store.paces import seconds_taken
+from .suitability import Suitability, counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +37,26 @@ class _Scene:
     stopped: bool
     failures: Sequence[LaunchFailure]
     limit: int | None
+    asked_for: Sequence[Pilot]
+    taken: Mapping[str, float]
 
     @classmethod
     def of(cls, registry: RegistryBase, class_id: str, now: float) -> _Scene:
         with registry.database.read() as tx:
             row = tx.execute("read_class", class_id).fetchone()
             stored = tx.meta("pools")
+            needed = ResourceClass.from_wire(msgpack.unpackb(row[0]))
+            agents = [agent for agent in live_agents(tx) if _lives(agent)]
+            ending = [] if needed.walltime else [a.id for a in agents if a.deadline]
             return cls(
-                needed=ResourceClass.from_wire(msgpack.unpackb(row[0])),
+                needed=needed,
                 pools=from_records(json.loads(stored)) if stored else [Local()],
-                agents=[agent for agent in live_agents(tx) if _lives(agent)],
+                agents=agents,
                 stopped=bool(tx.meta("agents_stopped", 0)),
                 failures=launch_failures(tx, now),
                 limit=json.loads(tx.meta("max_concurrent_jobs") or "null"),
+                asked_for=pilots_alive(tx),
+                taken={agent: seconds_taken(tx, agent, class_id) for agent in ending},
             )
 
 
@@ -152,19 +163,67 @@ def _fitting(scene: _Scene) -> tuple[set[str], Reason | None]:
 def _agents(
     registry: RegistryBase, scene: _Scene, fitting: set[str], now: float
 ) -> Iterator[Reason]:
-    for failure in scene.failures:
-        if failure.pool in fitting:
-            yield Reason(
-                cause=Cause.LAUNCH_FAILED,
-                text=failing(failure, now),
-                remedy=f"mend that; what they wrote is in {registry.paths.logs}",
-            )
+    failures = [failure for failure in scene.failures if failure.pool in fitting]
+    for failure in failures:
+        yield _failure(registry, failure, now)
+    awaited = list(_awaited(scene, fitting, now))
+    yield from awaited
     there = [agent for agent in scene.agents if agent.pool in fitting]
-    slots, busy = (sum(getattr(a, name) for a in there) for name in ("slots", "busy"))
-    if not there and not scene.failures:
-        yield Reason(cause=Cause.NO_AGENT, text="no agent that can run it is there yet")
-    elif there:
-        agents = "1 agent" if len(there) == 1 else f"{len(there)} agents"
+    sorted_ = Suitability(needed=scene.needed, agents=there, taken=scene.taken, now=now)
+    if sorted_.suited:
+        yield _busy(sorted_.suited)
+    yield from sorted_.reasons()
+    if not (failures or awaited or sorted_.suited):
+        yield from _nobody(scene, fitting, there)
+
+
+def _failure(registry: RegistryBase, failure: LaunchFailure, now: float) -> Reason:
+    text = failing(failure, now)
+    if failure.paused:
+        remedy = f"mend that, then: batchpilot agents resume {registry.file_dir}"
+        return Reason(cause=Cause.POOL_PAUSED, text=text, remedy=remedy)
+    remedy = f"mend that; what they wrote is in {registry.paths.logs}"
+    return Reason(cause=Cause.LAUNCH_FAILED, text=text, remedy=remedy)
+
+
+def _awaited(scene: _Scene, fitting: set[str], now: float) -> Iterator[Reason]:
+    """Yield, pool by pool, that agents for the jobs are asked for, and what keeps them."""
+    coming: dict[str, list[Pilot]] = {}
+    for pilot in scene.asked_for:
+        placed = is_placed(scene.needed, json.loads(pilot.variables))
+        if pilot.pool in fitting and placed and not pilot.agent:
+            coming.setdefault(pilot.pool, []).append(pilot)
+    for pool, pilots in coming.items():
+        since = duration(now - min(pilot.submitted for pilot in pilots))
+        said = "; ".join(dict.fromkeys(pilot.reason for pilot in pilots if pilot.reason))
+        verb = "waits" if len(pilots) == 1 else "wait"
         yield Reason(
-            cause=Cause.AGENTS_BUSY, text=f"{busy} of {slots} slots at {agents} for it are busy"
+            cause=Cause.AGENTS_QUEUED,
+            text=f"{counted(pilots)} of pool {pool} {verb} to be started since {since}: "
+            + (said or "why, has not been asked yet"),
         )
+
+
+def _busy(agents: Sequence[ShownAgent]) -> Reason:
+    slots, busy = (sum(getattr(agent, name) for agent in agents) for name in ("slots", "busy"))
+    return Reason(
+        cause=Cause.AGENTS_BUSY,
+        text=f"{busy} of {slots} slots at {counted(agents)} for it are busy",
+    )
+
+
+def _nobody(scene: _Scene, fitting: set[str], there: Sequence[ShownAgent]) -> Iterator[Reason]:
+    """Yield that nobody comes, and which pools have all agents that they may."""
+    full = [
+        f"{pool.name} has {pool.max_agents}"
+        for pool in scene.pools
+        if isinstance(pool, RemotePool)
+        and pool.name in fitting
+        and sum(pilot.pool == pool.name for pilot in scene.asked_for) >= pool.max_agents
+    ]
+    if full:
+        text = f"no other agent comes before one leaves: pool {', '.join(full)} (max_agents)"
+        yield Reason(cause=Cause.NO_AGENT, text=text)
+    elif not there:
+        text = "no agent that can run it is there, and none is asked for yet"
+        yield Reason(cause=Cause.NO_AGENT, text=text)

@@ -10,11 +10,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from batchpilot_agent.launch import agent_command, clean_environment
+from batchpilot_agent.launch import agent_command, clean_environment, probe_command
 from batchpilot_agent.launchers.batch import BatchLauncher
 from batchpilot_agent.launchers.choosing import BATCH_SYSTEMS
 from batchpilot_agent.launchers.nouns import AllocationRequest
 from batchpilot_agent.launchers.ssh import SSHLauncher, host_of
+from batchpilot_broker.journal import LogFormat
 from batchpilot_broker.paths import RegistryPaths
 
 from .pools import SSH, BatchPool, RemotePool
@@ -27,6 +28,10 @@ from .store.allocations import (
     variables_key,
 )
 from .store.database import Database
+
+
+PROBE_SECONDS = 60.0
+"""Walltime of a probe."""
 
 
 def launcher_of(kind: str, paths: RegistryPaths) -> BatchLauncher | SSHLauncher:
@@ -104,6 +109,14 @@ def request_of(  # noqa: PLR0913 - all that a request depends on
         directives_skip=tuple(pool.directives_skip),
         directives_extra=tuple(pool.directives_extra),
     )
+
+
+def probe_request(pool: RemotePool, paths: RegistryPaths, allocation: str) -> AllocationRequest:
+    """Return the request for a probe: an agent's in all but what is started, and for how long."""
+    variables = variables_key(pool.variables)
+    request = request_of(pool, paths, allocation, 1, variables, log_format=LogFormat.TEXT)
+    command = probe_command(paths, pool.python or sys.executable, allocation)
+    return replace(request, command=tuple(command), walltime=PROBE_SECONDS)
 
 
 def _free_hosts(pool: SSH, taken: Sequence[str]) -> tuple[str, ...]:

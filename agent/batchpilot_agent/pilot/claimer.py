@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import logging
 
+from batchpilot_agent.serving import Room, is_placed, seconds_needed
 from batchpilot_agent.settings import Settings
 from batchpilot_broker.errors import WireError
 from batchpilot_broker.nouns import Chunk, ResourceClass
 
 from .dispatcher import OVERTAKEN, Dispatcher
-from .holdings import Holdings, Pace, Room
+from .holdings import Holdings, Pace
 from .link import Link
 from .walltime import Walltime
 from .work import Order, Work
@@ -23,7 +24,6 @@ from .work import Order, Work
 
 SOON = 2.0
 AGAIN = 5.0
-MARGIN = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -147,14 +147,8 @@ class Claimer:
             if need.pool in ("", self._settings.pool)
             and room.fits(need)
             and self._in_time(name, need)
-            and self._is_placed(need)
+            and is_placed(need, self._settings.variables)
         }
 
-    def _is_placed(self, need: ResourceClass) -> bool:
-        """Tell whether this agent is where the jobs ask to be, such as in their partition."""
-        ours = self._settings.variables
-        return ours is None or all(name in ours and ours[name] == v for name, v in need.template)
-
     def _in_time(self, class_id: str, need: ResourceClass) -> bool:
-        each = need.walltime or self._pace.each(class_id)
-        return self._walltime.left >= each + MARGIN
+        return self._walltime.left >= seconds_needed(need, self._pace.each(class_id))

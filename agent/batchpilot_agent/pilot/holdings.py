@@ -5,32 +5,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from batchpilot_agent.serving import Room
 from batchpilot_agent.settings import Settings
-from batchpilot_broker.nouns import ResourceClass
 
 from .handles import SlotHandle
 from .work import Order, Work
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """Hold how much may run (besides what runs)."""
-
-    slots: int
-    cores: int
-    memory: float
-    gpus: int
-
-    def fits(self, need: ResourceClass) -> bool:
-        """Tell whether a job of a class fits in."""
-        return (
-            self.slots > 0
-            and need.ncpus <= self.cores
-            and need.memory <= self.memory
-            and need.gpus <= self.gpus
-        )
 
 
 class Holdings:

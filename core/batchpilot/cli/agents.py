@@ -1,4 +1,4 @@
-"""`agents`: the pilots on this machine."""
+"""`agents`: the pilots of a registry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .lazy import Family
 from .output import print_document, print_table
 from .screen import duration
 from .tailing import show_tail
-from .words import DEFAULT_REGISTRY, json_option, paths_of, registry_argument
+from .words import DEFAULT_REGISTRY, json_option, open_registry, paths_of, registry_argument
 
 
 MOST_WORDS = 2
@@ -170,16 +170,20 @@ def _lives(paths: RegistryPaths, name: str) -> bool:
 def stop(directory: str, names: tuple[str, ...]) -> None:
     """Let agents finish what runs, hand back the rest and leave.
 
-    Without IDs all of them, and none comes again until `agents resume`. Prints the ids of those
-    that were told.
+    An ID is that of an agent, or of its job at the batch system; one that still waits there is
+    cancelled. Without IDs all of them, and none comes again until `agents resume`. Prints the ids
+    of those that leave.
     """
-    for agent in control.stop_agents(paths_of(directory), list(names) or None):
+    with open_registry(directory, writeable=True) as registry:
+        leaving = registry.stop_agents(names or None)
+    for agent in leaving:
         click.echo(agent)
 
 
 @agents.command()
 @registry_argument
 def resume(directory: str) -> None:
-    """Let agents come again after `agents stop`."""
-    control.resume_agents(paths_of(directory))
+    """Let agents come again after `agents stop`, and those of pools that were paused."""
+    with open_registry(directory, writeable=True) as registry:
+        registry.resume_agents()
     click.echo("Agents come again as there is work.", err=True)

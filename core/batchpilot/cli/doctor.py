@@ -11,6 +11,7 @@ from rich.text import Text
 from batchpilot.checkup.directory import check_directory
 from batchpilot.checkup.finding import Finding, Health
 from batchpilot.checkup.machine import check_machine
+from batchpilot.checkup.probing import PATIENCE, check_nodes
 from batchpilot.checkup.running import check_running
 from batchpilot_broker.paths import RegistryPaths
 
@@ -25,15 +26,31 @@ COLOURS = {Health.OK: "green", Health.NOTE: "yellow", Health.BAD: "red"}
 
 @click.command(cls=Command)
 @click.argument("directory", metavar="[REG]", required=False, shell_complete=complete_registry)
+@click.option("--probe", is_flag=True, help="Send a probe where agents would run, for a minute.")
+@click.option("--pool", help="Pool to probe, by default the first on other machines.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=PATIENCE,
+    show_default=True,
+    help="Seconds for the probe to begin.",
+)
 @json_option
-def doctor(directory: str | None, as_json: bool) -> int:
+def doctor(
+    directory: str | None, probe: bool, pool: str | None, patience: float, as_json: bool
+) -> int:
     """Check this machine, and a registry where there is one, and say what to mend.
+
+    With --probe a job of one minute is submitted as agents are, and tells what it finds on its
+    node; broker and coordinator are started where they do not run.
 
     Exit code 0: nothing is to be mended. 1: something is.
     """
-    paths = _paths(directory)
+    if pool and not probe:
+        raise click.UsageError("--pool says where to --probe.")
+    paths = paths_of(directory or DEFAULT_REGISTRY) if probe else _paths(directory)
     findings = []
-    for finding in _checks(paths):
+    for finding in _checks(paths, pool, patience if probe else None):
         findings.append(finding)
         if not as_json:
             console().print(_line(finding))
@@ -56,11 +73,16 @@ def _paths(directory: str | None) -> RegistryPaths | None:
     return paths_of(directory or DEFAULT_REGISTRY)
 
 
-def _checks(paths: RegistryPaths | None) -> Iterator[Finding]:
+def _checks(
+    paths: RegistryPaths | None, pool: str | None, patience: float | None
+) -> Iterator[Finding]:
+    """Yield all findings; a probe is sent where there is patience for it."""
     yield from check_machine()
     if paths is not None:
         yield from check_directory(paths)
         yield from check_running(paths)
+    if paths is not None and patience is not None:
+        yield from check_nodes(paths, pool, patience)
 
 
 def _line(finding: Finding) -> Text:

@@ -19,6 +19,7 @@ from typing import Any
 from batchpilot.pools import RemotePool
 from batchpilot.requesting import launcher_of, new_allocation, pilots_of, request_of
 from batchpilot.store.allocations import Pilot, Stage
+from batchpilot.store.dismissals import dismissed
 from batchpilot_agent.errors import LaunchError, LaunchRefused
 from batchpilot_agent.launchers.nouns import ElementState, ElementStatus, Launcher, Submitted
 from batchpilot_agent.launchers.waning import SecondLook
@@ -106,6 +107,7 @@ class Allocator:
         if held:
             self._drain()
         self._cancel_strays({pool.name for pool in pools}, now)
+        self._cancel_dismissed(now)
         for kind in self._roster.kinds():
             self._look(kind, now)
 
@@ -253,6 +255,15 @@ class Allocator:
             since = self._since(self._surplus_since, f"\0{kind}", now, going_on=bool(strays))
             if strays and now - since >= GATHER:
                 self._cancel(strays)
+
+    def _cancel_dismissed(self, now: float) -> None:
+        """Cancel what the user has named of those that have not come yet."""
+        with self.desk.db.read() as tx:
+            names = dismissed(tx)
+        for kind in self._roster.kinds() if names else ():
+            named = [p for p in self._roster.of_kind(kind) if p.id in names and not p.agent]
+            if named and not self._troubles.resting(named[0].pool, now):
+                self._cancel(named)
 
     def _drain(self) -> None:
         """Tell agents to finish what runs and leave."""

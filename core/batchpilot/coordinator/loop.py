@@ -30,6 +30,7 @@ from .canceller import Canceller
 from .clock import SteadyClock
 from .copier import Copier
 from .desk import Desk
+from .dismisser import Dismisser
 from .doorkeeper import Doorkeeper
 from .feeder import Feeder
 from .happenings import (
@@ -136,6 +137,7 @@ class Coordinator:
         self.releaser = Releaser(self._desk)
         self.judge = Judge(self._desk, self.applier)
         self.welcomer = Welcomer(self._desk)
+        self.dismisser = Dismisser(self._desk)
         self.doorkeeper = Doorkeeper(self._desk)
         self.scaler = Scaler(self._desk)
         self.allocator = Allocator(self._desk, self.judge)
@@ -214,6 +216,7 @@ class Coordinator:
         self.doorkeeper.tick(now)
         self.judge.tick(now)
         self.welcomer.tick()
+        self.dismisser.tick()
         self.scaler.tick(now)
         self.allocator.tick(now)
 
@@ -238,6 +241,7 @@ class Coordinator:
         if event["kind"] == "hello":
             self.auditor.hello(event["agent"], event["held"])
             self.welcomer.hello(event["agent"])
+            self.dismisser.hello(event["agent"])
             self._next_survey = 0.0
         elif event["kind"] == "bye":
             self.applier.read_tails([f"{event['agent']}.results"])

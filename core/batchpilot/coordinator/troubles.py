@@ -36,10 +36,14 @@ class Troubles:
 
     def may_start(self, pool: str, now: float) -> bool:
         """Tell whether a pool may ask for agents now."""
-        if now < self._until.get(pool, 0.0):
+        if self.resting(pool, now):
             return False
         with self._desk.db.read() as tx:
             return pool not in paused_pools(tx)
+
+    def resting(self, pool: str, now: float) -> bool:
+        """Tell whether the batch system of a pool is left alone for a while, after a refusal."""
+        return now < self._until.get(pool, 0.0)
 
     def worked(self, agent: str) -> bool | None:
         """Tell whether an agent came to work for a minute or left in order; None if it never came.

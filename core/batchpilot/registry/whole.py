@@ -32,6 +32,7 @@ from .labels import Labelling
 from .logs import Logging
 from .merging import Merging
 from .reducing import Reducing
+from .staffing import Staffing
 from .sweeping import Sweeping
 from .tables import Tabulating
 from .testing import Testing
@@ -48,6 +49,7 @@ class Registry(
     Defining,
     Exporting,
     Sweeping,
+    Staffing,
     Withdrawing,
     Waiting,
     Testing,

@@ -7,7 +7,9 @@ last event. Only `starting` and `draining` are the agent's own word.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 
@@ -32,6 +34,10 @@ class ShownAgent:
         scheduler_id: What its batch system calls it, "" where it has none.
         deadline: Unix time at which its walltime ends, 0 while none is known.
         running: Jobs known to run there, sorted; short ones are never seen.
+        cores: Cores of its jobs together.
+        memory: MB of its jobs together, 0 for unlimited.
+        gpus: Devices of its jobs together.
+        variables: What its job script was rendered with, None where it has none.
     """
 
     id: str
@@ -45,6 +51,10 @@ class ShownAgent:
     scheduler_id: str = ""
     deadline: float = 0.0
     running: tuple[int, ...] = ()
+    cores: int = 1
+    memory: float = 0.0
+    gpus: int = 0
+    variables: Mapping[str, Any] | None = None
 
 
 def live_agents(tx: Transaction) -> list[ShownAgent]:
@@ -57,26 +67,32 @@ def _shown(  # noqa: PLR0913, PLR0917 - the columns of the statement
     pool: str,
     host: str,
     pid: int,
-    said: str,
+    word: str,
     slots: int,
     chunks: int,
     started: float,
     scheduler_id: str | None,
     running: str,
     info: bytes,
+    variables: str | None,
 ) -> ShownAgent:
+    said = msgpack.unpackb(info)
     return ShownAgent(
         id=id_,
         pool=pool,
         host=host,
         pid=pid,
-        state=_state(said, chunks),
+        state=_state(word, chunks),
         slots=slots,
         busy=min(chunks, slots),
         started=started,
         scheduler_id=scheduler_id or "",
-        deadline=float(msgpack.unpackb(info).get("deadline", 0.0)),
+        deadline=float(said.get("deadline", 0.0)),
         running=tuple(sorted(json.loads(running))),
+        cores=int(said.get("cores", slots)),
+        memory=float(said.get("memory", 0.0)),
+        gpus=int(said.get("gpus", 0)),
+        variables=None if variables is None else json.loads(variables),
     )
 
 

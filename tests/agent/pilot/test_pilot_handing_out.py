@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchpilot_agent.pilot.holdings import Room
+from batchpilot_agent.serving import Room
 from batchpilot_broker.nouns import ResourceClass
 
 from .conftest import MakeStage

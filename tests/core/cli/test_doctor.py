@@ -199,3 +199,17 @@ def test_a_segment_is_read_in_windows_of_any_size(tmp_path: Path, window: int) -
 
     size = path.stat().st_size
     assert inspect_segment(path, window) == Soundness(frames=4, gaps=1, end=size - 2, torn=2)
+
+
+def test_a_probe_without_a_pool_on_other_machines_is_told_how_to_get_one(
+    paths: RegistryPaths, document: Document, call: Call
+) -> None:
+    told = document("doctor", "doctor", paths.root, "--probe", code=1)
+    named = document("doctor", "doctor", paths.root, "--probe", "--pool", "slurm", code=1)
+
+    assert told["checks"][-1]["check"] == "probe"
+    assert told["checks"][-1]["text"] == "no pool is on other machines"
+    assert "reg.pools" in told["checks"][-1]["remedy"]
+    assert named["checks"][-1]["text"] == "there is no pool 'slurm' on other machines"
+    assert not paths.broker.exists()
+    assert call("doctor", paths.root, "--pool", "slurm")[0] == 2

@@ -14,6 +14,7 @@ from batchpilot.coordinator.happenings import AgentEnded, SchedulerCalled
 from batchpilot.coordinator.troubles import PAUSES
 from batchpilot.pools import Local, Slurm
 from batchpilot.store.allocations import Pilot, Stage, pilots_alive
+from batchpilot.store.dismissals import dismiss
 from batchpilot.store.launches import LaunchFailure, launch_failures, resume_pools
 from batchpilot_agent.errors import LaunchError, LaunchPostponed, LaunchRefused
 from batchpilot_agent.launchers.keeping import keep_submitted, make_place
@@ -286,6 +287,37 @@ def test_what_the_user_stops_is_cancelled_at_once_and_told_to_drain(site: Site) 
 
     assert site.launcher.cancelled == ["1_2", "1_3", "1_4"]
     assert [message["kind"] for message in site.bench.broker.told[agent]] == ["drain"]
+
+
+def test_one_in_the_queue_that_the_user_names_is_cancelled_and_another_asked_for(
+    site: Site,
+) -> None:
+    site.work()
+    with site.bench.desk.db.write() as tx:
+        dismiss(tx, ["1_2"])
+
+    site.tick()
+    assert site.launcher.cancelled == ["1_2"]
+    assert site.stages() == ["queued"] * 3
+
+    site.tick(GATHER)
+    site.tick()
+    assert [request.agents for request in site.launcher.requests] == [4, 1]
+
+
+def test_a_batch_system_that_refuses_to_cancel_is_not_pressed(site: Site) -> None:
+    site.work()
+    site.launcher.trouble = LaunchPostponed("slurm_kill_job2: Socket timed out")
+    with site.bench.desk.db.write() as tx:
+        dismiss(tx, ["1_2"])
+    for _ in range(10):
+        site.tick()
+
+    assert len(site.bench.told(SchedulerCalled)) == 2
+
+    site.launcher.trouble = None
+    site.tick(PAUSES[0])
+    assert site.launcher.cancelled == ["1_2"]
 
 
 def test_each_call_of_the_batch_system_is_told_with_what_came_of_it(site: Site) -> None:

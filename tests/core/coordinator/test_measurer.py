@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from tests.conftest import Until
 from tests.core.book import array
 
 from batchpilot.coordinator.measurer import ALIVE_EVERY, BEAT_EVERY, Measurer
@@ -89,13 +90,14 @@ def test_nothing_is_unfinished_when_all_were_killed(bench: Bench, measurer: Meas
     assert measurer.count_unfinished() == 0
 
 
-def test_the_heart_beats_on_disk(bench: Bench, measurer: Measurer) -> None:
-    begun = time.time()
+def test_the_heart_beats_on_disk(bench: Bench, measurer: Measurer, until: Until) -> None:
+    begun = round(time.time(), 3)  # as beats are written
 
     measurer.tick(100.0)
     first = read_owner(bench.desk.paths).heartbeat
     measurer.tick(100.0 + BEAT_EVERY / 2)
     second = read_owner(bench.desk.paths).heartbeat
+    until(lambda: round(time.time(), 3) > second)
     measurer.tick(100.0 + BEAT_EVERY)
 
     assert begun <= first == second < read_owner(bench.desk.paths).heartbeat

@@ -92,7 +92,7 @@ def test_an_agents_log_is_followed_to_its_end(
 
         gate.touch()
         registry.wait_for_jobs(progress=False)
-        control.stop_agents(registry.paths, [agent["id"]])
+        registry.stop_agents([agent["id"]])
         rest = following.stdout.read()
 
     assert following.returncode == 0

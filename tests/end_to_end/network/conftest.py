@@ -79,7 +79,7 @@ def cluster(
     registry = make_study()
     registry.pools = bp.pools.Local(slots=2, max_agents=8)
     control.start(registry.paths)
-    control.stop_agents(registry.paths)
+    registry.stop_agents()
     return Cluster(registry, make_host, until)
 
 

@@ -87,7 +87,7 @@ def test_an_object_that_does_not_match_its_hash_is_run_by_nobody(
     more = {"trace": str(trace), "gates": ""}
     registry.batch_map(leaves_a_line, i=[2, 3], more_args=more)
     control.start(registry.paths)
-    control.stop_agents(registry.paths)  # so that nobody has read them before
+    registry.stop_agents()  # so that nobody has read them before
     registry.submit_jobs(1)
     for path in registry.paths.objects.iterdir():
         data = bytearray(path.read_bytes())
@@ -95,7 +95,7 @@ def test_an_object_that_does_not_match_its_hash_is_run_by_nobody(
         path.write_bytes(data)
     with pytest.raises(ObjectForged, match="do not match its name"):
         registry.submit_jobs(2)
-    control.resume_agents(registry.paths)
+    registry.resume_agents()
 
     assert not registry.wait_for_jobs(timeout=60, progress=False)
     assert registry.find_error() == [1]

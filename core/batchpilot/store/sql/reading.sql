@@ -36,8 +36,14 @@ DELETE FROM name WHERE job = ?
 SELECT id, pool, host, pid, state, slots,
   (SELECT COUNT(*) FROM chunk WHERE chunk.agent = agent.id AND chunk.started IS NOT NULL), started,
   (SELECT element.id FROM element WHERE element.state = 'running' AND element.agent = agent.id),
-  (SELECT json_group_array(job) FROM running WHERE running.agent = agent.id), info
+  (SELECT json_group_array(job) FROM running WHERE running.agent = agent.id), info,
+  (SELECT allocation.variables FROM element JOIN allocation ON allocation.id = element.allocation
+   WHERE element.state = 'running' AND element.agent = agent.id)
 FROM agent WHERE ended IS NULL ORDER BY started, id
+
+-- name: outcomes_of_agent
+SELECT outcome.rows FROM outcome JOIN segment ON segment.id = outcome.segment
+WHERE segment.agent = ? ORDER BY outcome.id DESC LIMIT ?
 
 -- name: again_of_class
 SELECT submission, ranges FROM again WHERE class = ? ORDER BY id

@@ -10,16 +10,23 @@ What costs something (random generator, directory) is made when it is first aske
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
+from batchpilot_broker.host import process_start
+
 from .errors import CommandFailed
+from .processes import process_table, tree_of
+from .signals import TOLD_TO_GO
 
 
 if TYPE_CHECKING:
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
 TAIL_LINES = 10
 _TAIL_BYTES = 8192
+_LOOK = 0.05
 
 
 class HandBack(BaseException):
@@ -34,6 +42,13 @@ class HandBack(BaseException):
 
     It is meant for a job that was told to go (SIGTERM) and has written its checkpoint. Not an
     `Exception`, so that a library that retries on every error does not swallow it.
+
+    Example:
+        def leave(*_):
+            save(state, job.external_dir / "state")
+            raise bp.HandBack
+
+        signal.signal(signal.SIGTERM, leave)
     """
 
 
@@ -92,6 +107,10 @@ class Job:
     def run(self, cmd: str | Sequence[str | os.PathLike[str]], *, check: bool = True) -> int:
         """Run a program, its output going to the log, and return its exit code.
 
+        When the job is told to go in mid-run (SIGTERM), the program and all that it has started
+        get the signal, too, and may write a checkpoint. The job itself gets it when they have
+        ended: then its handler is called, and where it has none it ends and runs again elsewhere.
+
         Args:
             cmd: Program and arguments; a string is given to the shell.
             check: Whether a failure is an error.
@@ -102,7 +121,7 @@ class Job:
         _flush()
         start = _end_of_output()
         try:
-            code = subprocess.call(cmd, shell=isinstance(cmd, str))
+            code = _call(cmd)
         except OSError as error:
             raise CommandFailed(
                 f"{_words(cmd)} cannot be started: {error.strerror}",
@@ -113,6 +132,42 @@ class Job:
         if code and check:
             raise _failure(cmd, code, _tail(start))
         return code
+
+
+def _call(cmd: str | Sequence[str | os.PathLike[str]]) -> int:
+    """Run a program as `subprocess.call` does, but do not leave before it where told to go."""
+    with subprocess.Popen(cmd, shell=isinstance(cmd, str)) as program:
+        try:
+            with _leaving_last(process_start(program.pid)):
+                return program.wait()
+        except BaseException:
+            program.kill()
+            raise
+
+
+@contextmanager
+def _leaving_last(since: int) -> Iterator[None]:
+    """Hear that it is time to go only when what was started since some tick has heard it and ended.
+
+    Whoever tells a slot tells its whole session, and kills all of it when the time is over. A
+    session of a user's is told alone, by a `kill`: there nothing is put off.
+    """
+    if os.getsid(0) != os.getpid():
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_TO_GO)
+    try:
+        yield
+        while signal.sigpending() & set(TOLD_TO_GO) and _has_left(since):
+            time.sleep(_LOOK)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _has_left(since: int) -> bool:
+    """Tell whether anything lives in our session that was started since some tick."""
+    others = tree_of(os.getpid(), process_table()) - {os.getpid()}
+    return any(process_start(pid) >= since for pid in others)
 
 
 def _failure(

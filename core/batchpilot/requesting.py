@@ -72,6 +72,7 @@ def request_of(  # noqa: PLR0913 - all that a request depends on
         memory=pool.memory,
         gpus=pool.gpus,
         idle_timeout=pool.idle_timeout,
+        grace=pool.grace,
         start=pool.start,
         walltime=pool.walltime,
         allocation=allocation,

@@ -159,4 +159,5 @@ class Claimer:
         if not self._settings.deadline:
             return True
         each = need.walltime or self._pace.each(class_id)
-        return self._settings.deadline - self._wall() >= each + MARGIN
+        end = min(self._settings.leaves, self._settings.deadline - MARGIN)
+        return self._wall() + each <= end

@@ -110,3 +110,11 @@ def test_jobs_that_would_not_end_in_time_are_not_claimed(staged: MakeStage) -> N
     stage.feed(chunk_of(2, resources=ResourceClass(walltime=60.0)))
 
     assert set(stage.broker.leases) == {2}
+
+
+def test_jobs_that_would_run_into_the_grace_are_not_claimed(staged: MakeStage) -> None:
+    stage = staged(deadline=1000.0 + 200.0, grace=100.0)
+    stage.feed(chunk_of(1, resources=ResourceClass(walltime=91.0)))
+    stage.feed(chunk_of(2, resources=ResourceClass(walltime=90.0)))
+
+    assert set(stage.broker.leases) == {2}

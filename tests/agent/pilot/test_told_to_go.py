@@ -110,9 +110,7 @@ def test_a_jobs_own_handler_is_called_when_its_program_has_written_its_checkpoin
     assert bench.handed_back() == [(1, [[100, 100]], "handed back", False)]
 
 
-def test_a_program_that_does_not_care_is_killed_after_the_grace(
-    bench: Bench, marks: Marks
-) -> None:
+def test_a_program_that_does_not_care_is_killed_after_the_grace(bench: Bench, marks: Marks) -> None:
     def work(job: Any) -> None:
         job.run(["sh", "-c", f"trap '' TERM; touch {marks.directory}/begun; exec sleep 600"])
 
@@ -130,9 +128,7 @@ def test_a_program_over_its_jobs_walltime_expires_its_job(bench: Bench, marks: M
         job.run(["sh", "-c", program])
 
     resources = ResourceClass(walltime=1.0)
-    bench.feed(
-        bench.epoch(work), [(CATCHING.format(marks.directory),)], resources=resources
-    )
+    bench.feed(bench.epoch(work), [(CATCHING.format(marks.directory),)], resources=resources)
     bench.agent()
 
     assert bench.await_rows(100)[100].reason == Reason.WALLTIME

@@ -175,8 +175,9 @@ def _failure(
 ) -> CommandFailed:
     how = f"ended with exit code {code}" if code > 0 else f"was ended by {_signal(-code)}"
     said = "".join(f"\n    {line}" for line in lines)
+    called = "" if isinstance(cmd, str) else f"; the command: {_words(cmd)}"
     return CommandFailed(
-        f"{_words(cmd)} {how}" + (f"; its last lines:{said}\n" if said else ""),
+        f"{_name(cmd)} {how}" + (f"; its last lines:{said}\n" if said else "") + called,
         exit_code=code,
         lines=lines,
         remedy="see the whole output with get_log",
@@ -185,6 +186,11 @@ def _failure(
 
 def _signal(number: int) -> str:
     return Signals(number).name if number in set(Signals) else f"signal {number}"
+
+
+def _name(cmd: str | Sequence[str | os.PathLike[str]]) -> str:
+    """Return what stands first in tables of errors, where there is little room."""
+    return cmd if isinstance(cmd, str) else Path(cmd[0]).name
 
 
 def _words(cmd: str | Sequence[str | os.PathLike[str]]) -> str:

@@ -80,11 +80,6 @@ class Settings:
     variables: Mapping[str, Any] | None = None
 
     @property
-    def leaves(self) -> float:
-        """Return the Unix time at which it leaves because its allocation ends, 0 for never."""
-        return self.deadline and self.deadline - self.grace - MARGIN
-
-    @property
     def markers(self) -> dict[str, str]:
         """Return what every process of this agent carries in its environment."""
         return {"BATCHPILOT_INSTANCE": self.instance, "BATCHPILOT_AGENT": self.agent}

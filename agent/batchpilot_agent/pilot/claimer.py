@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from batchpilot_agent.settings import Settings
+from batchpilot_agent.settings import MARGIN, Settings
 from batchpilot_broker.errors import WireError
 from batchpilot_broker.nouns import Chunk, ResourceClass
 
@@ -23,7 +23,7 @@ from .work import Order, Work
 
 SOON = 2.0
 AGAIN = 5.0
-MARGIN = 30.0
+SPARE = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -159,5 +159,5 @@ class Claimer:
         if not self._settings.deadline:
             return True
         each = need.walltime or self._pace.each(class_id)
-        end = min(self._settings.leaves, self._settings.deadline - MARGIN)
-        return self._wall() + each <= end
+        spare = max(SPARE, self._settings.grace + MARGIN)
+        return self._settings.deadline - self._wall() >= each + spare

@@ -17,7 +17,7 @@ import signal
 from collections.abc import Callable
 
 from batchpilot_agent.processes import catches, process_table
-from batchpilot_agent.settings import Exit, Settings
+from batchpilot_agent.settings import MARGIN, Exit, Settings
 
 from .handles import SlotHandle
 from .holdings import Holdings
@@ -100,8 +100,8 @@ class Leaver:
 
     def tick(self, now: float) -> None:
         """Go on with leaving, or begin to when the allocation is about to end."""
-        leaves = self._settings.leaves
-        if leaves and self._wall() > leaves:
+        settings = self._settings
+        if settings.deadline and self._wall() > settings.deadline - settings.grace - MARGIN:
             self.leave("walltime", now)
         if not self._holdings.draining or self.code is not None:
             return

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 TAIL_LINES = 10
 _TAIL_BYTES = 8192
 _LOOK = 0.05
+_TOLD_AS_WELL = 1.0
+"""Seconds after which a signal to a program that was meant for its job, too, has come here."""
 
 
 class HandBack(BaseException):
@@ -138,7 +140,7 @@ def _call(cmd: str | Sequence[str | os.PathLike[str]]) -> int:
     """Run a program as `subprocess.call` does, but do not leave before it where told to go."""
     with subprocess.Popen(cmd, shell=isinstance(cmd, str)) as program:
         try:
-            with _leaving_last(process_start(program.pid)):
+            with _leaving_last(program):
                 return program.wait()
         except BaseException:
             program.kill()
@@ -146,22 +148,34 @@ def _call(cmd: str | Sequence[str | os.PathLike[str]]) -> int:
 
 
 @contextmanager
-def _leaving_last(since: int) -> Iterator[None]:
-    """Hear that it is time to go only when what was started since some tick has heard it and ended.
+def _leaving_last(program: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Hear that it is time to go only when a program and what it has started heard it and ended.
 
-    Whoever tells a slot tells its whole session, and kills all of it when the time is over. A
-    session of a user's is told alone, by a `kill`: there nothing is put off.
+    Whoever tells a slot tells its whole session, one process after another, and kills all of it
+    when the time is over. A session of a user's is told alone, by a `kill`: nothing is put off.
     """
     if os.getsid(0) != os.getpid():
         yield
         return
+    since = process_start(program.pid)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_TO_GO)
     try:
         yield
-        while signal.sigpending() & set(TOLD_TO_GO) and _has_left(since):
+        end = time.monotonic() + _TOLD_AS_WELL * _was_told(program.returncode)
+        while _has_left(since) if _is_told() else time.monotonic() < end:
             time.sleep(_LOOK)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _was_told(code: int) -> bool:
+    """Tell whether a program ended by a signal to go, or says so as shells do."""
+    return -code in TOLD_TO_GO or code - 128 in TOLD_TO_GO
+
+
+def _is_told() -> bool:
+    """Tell whether a signal to go waits to be heard."""
+    return not signal.sigpending().isdisjoint(TOLD_TO_GO)
 
 
 def _has_left(since: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,11 @@ from tests.conftest import Until
 from .conftest import Site
 
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(not shutil.which("gcc"), reason="NOT TESTED: there is no gcc"),
+]
 
 PAGE = Path(__file__).parents[3] / "docs" / "pools.md"
 BEHIND = "\n## Slots, walltime, agents\n"

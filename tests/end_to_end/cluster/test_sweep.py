@@ -34,13 +34,12 @@ BEHIND = "\n## Slots, walltime, agents\n"
 FILE = re.compile(r"^`([\w.]+)`\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TYPED = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-CANCEL = "scancel 1_2"
+CANCEL = "scancel 1_1"
 FOLLOW = "batchpilot log 2 -f"
 RATE = "1.5"
 """That of job 2."""
 
-WORKING = 7
-"""Programs that run at once, all but the one that fails."""
+JOBS = 8
 
 MODULE = '() { echo "Loading $2" >&2; }'
 """What a site's `module` is: a function that bash finds in its environment."""
@@ -57,7 +56,8 @@ DIFFERENT = (
     (r"^Broker: .*", "Broker: <which>"),
     (r"\[[#.]+\].*", "<progress>"),
     (r"\bstep \d+", "step <n>"),
-    (r"\([ \d.]+%\)", "(<share>)"),
+    (r"(- \w+ *:) +\d+ .*", r"\1 <n>"),
+    (r"(agents?), \d+ of", r"\1, <n> of"),
     (r" +$", ""),
     (r" +", " "),
 )
@@ -143,18 +143,19 @@ class Desk:
         running = (process.info["cmdline"] or [""] for process in psutil.process_iter(["cmdline"]))
         return [words[1] for words in running if words[0] == str(self._site.place / "sweep")]
 
-    def element_of(self, job: int) -> str:
-        """Return what the batch system calls the agent at which a job runs."""
-        agents = self._site.document("agents", "list", "registry")["agents"]
-        (element,) = (agent["scheduler_id"] for agent in agents if job in agent["running"])
-        return str(element)
-
 
 @pytest.fixture
 def desk(slurm_site: Site, tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(slurm_site, tmp_path)
     yield desk
     desk.leave()
+
+
+def element_of(job: int, listed: str) -> str:
+    """Return what the batch system calls the agent that runs a job, from the list of agents."""
+    rows = [line.split() for line in listed.splitlines() if line.startswith("slurm-")]
+    (element,) = (row[4] for row in rows if str(job) in row[8].split(","))
+    return element
 
 
 def settled(text: str) -> str:
@@ -175,7 +176,9 @@ def test_the_sweep_of_the_page_runs_as_the_page_tells(
         desk.write(name, text)
     typed: dict[str, Typed] = {}
     before: dict[str, Callable[[], object]] = {
-        "batchpilot agents list": lambda: len(desk.rates()) == WORKING,
+        FOLLOW: lambda: RATE in desk.rates(),
+        "batchpilot errors": (site.place / "registry" / "external" / "1").exists,
+        "batchpilot agents list": lambda: len(desk.rates()) == JOBS,
         CANCEL: lambda: typed[FOLLOW].printed,
         "batchpilot why 2": lambda: RATE in desk.rates(),
     }
@@ -183,11 +186,13 @@ def test_the_sweep_of_the_page_runs_as_the_page_tells(
 
     for command, _ in commands:
         until(before.get(command, lambda: True))
-        known = command if command != CANCEL else f"scancel {desk.element_of(2)}"
-        typed[command] = desk.begin(known)
         if command == CANCEL:
+            listed = typed["batchpilot agents list"].end()
+            typed[command] = desk.begin(f"scancel {element_of(2, listed)}")
             until(lambda: RATE not in desk.rates())
-        elif command != FOLLOW:
+            continue
+        typed[command] = desk.begin(command)
+        if command != FOLLOW:
             typed[command].end()
 
     place = str(site.place)

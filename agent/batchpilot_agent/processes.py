@@ -62,6 +62,16 @@ def marked(every: Collection[str], some: Collection[str] = ()) -> set[int]:
     return found - {os.getpid()}
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has a handler for a signal."""
+    try:
+        status = (_PROC / str(pid) / "status").read_bytes()
+    except OSError:
+        return False
+    caught = int(status.partition(b"\nSigCgt:")[2].split(maxsplit=1)[0], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
 def send(number: signal.Signals, pids: Collection[int]) -> None:
     """Send a signal to each process that is still there."""
     for pid in pids:

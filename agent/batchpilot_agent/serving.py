@@ -8,9 +8,11 @@ from typing import Any
 
 from batchpilot_broker.nouns import ResourceClass
 
+from .settings import MARGIN
 
-MARGIN = 30.0
-"""Seconds that must be left beyond a job's own before an agent's allocation ends."""
+
+SPARE = 30.0
+"""Least seconds that must be left beyond a job's own before an agent's allocation ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +47,17 @@ def is_placed(need: ResourceClass, variables: Mapping[str, Any] | None) -> bool:
     )
 
 
-def seconds_needed(need: ResourceClass, taken: float) -> float:
+def seconds_needed(need: ResourceClass, taken: float, grace: float) -> float:
     """Return the seconds that an agent must have left to begin a job.
 
     Args:
         need: What the job needs.
         taken: Seconds that such jobs have taken there, 0 where nothing is known.
+        grace: Seconds that jobs get when the agent has to go.
     """
-    return (need.walltime or taken) + MARGIN
+    return (need.walltime or taken) + seconds_spare(grace)
+
+
+def seconds_spare(grace: float) -> float:
+    """Return those of them that are not the job's: it is not to be cut into by the end."""
+    return max(SPARE, grace + MARGIN)

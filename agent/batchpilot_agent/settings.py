@@ -11,6 +11,10 @@ from typing import Any
 from batchpilot_broker.paths import RegistryPaths
 
 
+MARGIN = 10.0
+"""Seconds before the end of its allocation by which an agent is gone."""
+
+
 class Exit(IntEnum):
     """How an agent ends; 128 + n when signal n ended its pilot."""
 
@@ -39,7 +43,8 @@ class Settings:
         device_variables: Names of the variables by which jobs are told them.
         idle_timeout: Seconds without work, while a coordinator lives, after which it leaves.
         orphan_timeout: Seconds without any coordinator after which it leaves.
-        grace: Seconds that running jobs get to end when the agent is to leave.
+        grace: Seconds that running jobs get when the agent is to leave: to write a checkpoint, or
+            just to end.
         start: "fork": slots are forked from a process that has imported the code; "spawn": each
             slot imports it itself, for libraries that start threads when they are imported.
         started: Unix time of its start.

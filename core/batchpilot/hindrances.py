@@ -169,7 +169,13 @@ def _agents(
     awaited = list(_awaited(scene, fitting, now))
     yield from awaited
     there = [agent for agent in scene.agents if agent.pool in fitting]
-    sorted_ = Suitability(needed=scene.needed, agents=there, taken=scene.taken, now=now)
+    sorted_ = Suitability(
+        needed=scene.needed,
+        agents=there,
+        taken=scene.taken,
+        grace={pool.name: pool.grace for pool in scene.pools if isinstance(pool, RemotePool)},
+        now=now,
+    )
     if sorted_.suited:
         yield _busy(sorted_.suited)
     yield from sorted_.reasons()

@@ -9,11 +9,14 @@ from batchpilot_broker.nouns import Isolation, ResourceClass
 
 from .classes import class_id, pack
 from .errors import NoSuchPool, SubmissionError
-from .pools import AgentPool, Interactive, Pool
+from .pools import AgentPool, Interactive, Pool, RemotePool
 
 
 COMING_AND_GOING = 45.0
 """Seconds of its walltime in which an agent starts no job that might need them."""
+
+_WITHOUT_GRACE = 25.0
+"""What of these is not the grace that jobs get when it leaves, where that is longer."""
 
 _POSITIVE_INT = ("ncpus", "omp_threads", "blas_threads")
 _NUMBERS = ("walltime", "memory")
@@ -117,10 +120,17 @@ def _too_small(resources: ResourceClass, pool: AgentPool) -> str:
         return f"gpus={resources.gpus} but its agents have {pool.gpus}"
     if pool.memory and resources.memory > pool.memory:
         return f"memory={resources.memory:g} but its agents have {pool.memory:g}"
-    if pool.walltime and resources.walltime + COMING_AND_GOING > pool.walltime:
-        have = f"{pool.walltime:g}, {COMING_AND_GOING:g} of them to come and to go"
-        return f"walltime={resources.walltime:g} but its agents have {have}"
+    if isinstance(pool, RemotePool) and pool.walltime:
+        return _too_short(resources, pool)
     return ""
+
+
+def _too_short(resources: ResourceClass, pool: RemotePool) -> str:
+    spare = max(COMING_AND_GOING, _WITHOUT_GRACE + pool.grace)
+    if resources.walltime + spare <= pool.walltime:
+        return ""
+    have = f"{pool.walltime:g}, {spare:g} of them to come and to go"
+    return f"walltime={resources.walltime:g} but its agents have {have}"
 
 
 def _need(name: str, resources: Mapping[str, Any], good: Any, what: str) -> None:

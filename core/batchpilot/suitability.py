@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from batchpilot_agent.serving import MARGIN, Room, is_placed, seconds_needed
+from batchpilot_agent.serving import Room, is_placed, seconds_needed, seconds_spare
 from batchpilot_broker.nouns import AgentState, ResourceClass
 
 from .durations import duration
@@ -22,12 +22,14 @@ class Suitability:
         needed: What the jobs need.
         agents: Agents of the pools that can run them.
         taken: Seconds that such jobs have taken at each agent, where that is known.
+        grace: Seconds that jobs get when agents of a pool have to go.
         now: Unix time.
     """
 
     needed: ResourceClass
     agents: Sequence[ShownAgent]
     taken: Mapping[str, float]
+    grace: Mapping[str, float]
     now: float
     _sorted: dict[Cause | None, list[ShownAgent]] = field(default_factory=dict)
 
@@ -73,7 +75,10 @@ class Suitability:
         return None
 
     def _seconds(self, agent: ShownAgent) -> float:
-        return seconds_needed(self.needed, self.taken.get(agent.id, 0.0))
+        return seconds_needed(self.needed, self.taken.get(agent.id, 0.0), self._grace(agent))
+
+    def _grace(self, agent: ShownAgent) -> float:
+        return self.grace.get(agent.pool, 0.0)
 
     def _elsewhere(self, agents: Sequence[ShownAgent]) -> Reason:
         wanted = dict(self.needed.template)
@@ -106,10 +111,11 @@ class Suitability:
         longest = max(agents, key=lambda agent: agent.deadline)
         what = "its walltime" if self.needed.walltime else "what such jobs have taken there"
         left = duration(longest.deadline - self.now)
+        spare = seconds_spare(self._grace(longest))
         who = "the agent has" if len(agents) == 1 else f"the longest of {counted(agents)} has"
         return Reason(
             cause=Cause.AGENTS_OUT_OF_TIME,
-            text=f"it needs {duration(self._seconds(longest))} ({what} and {MARGIN:.0f} s), "
+            text=f"it needs {duration(self._seconds(longest))} ({what} and {spare:.0f} s), "
             f"{who} {left} left; it waits for the next one",
         )
 

@@ -96,6 +96,8 @@ def test_one_pool_need_not_be_in_a_list(hand_made: Make) -> None:
         ([SSH(["-oProxyCommand=x"])], "must be names of hosts"),
         ([SSH("host")], "hosts='host' must be a list"),
         ([SSH(["a"], max_load=-1)], "max_load=-1 must be at least 0"),
+        ([Slurm(grace=-1)], "grace=-1 must be at least 0"),
+        ([SSH(["a"], grace="1m")], "grace='1m' must be at least 0"),  # type: ignore[arg-type]  # on purpose
         ([SSH(["a"], resources={"partition": "p"})], r"unknown resources \['partition'\]"),
         ([External(slots=1, max_agents=0)], "max_agents=0 must be at least 1"),
     ],
@@ -127,7 +129,7 @@ def test_an_agent_has_one_core_a_slot_unless_told_otherwise() -> None:
         PBS(directives_skip=["-l mem"], directives_extra=("-l place=free",), env={"A": "b"}),
         Torque(throttle=3, backlog=2, template="mine"),
         LSF(python="/usr/bin/python3"),
-        SGE(name="other", idle_timeout=60),
+        SGE(name="other", idle_timeout=60, grace=120),
         External(name="kubernetes", slots=8, max_agents=50),
     ],
 )

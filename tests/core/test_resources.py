@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchpilot.errors import NoSuchPool, SubmissionError
-from batchpilot.pools import Interactive, Local
+from batchpilot.pools import Interactive, Local, Slurm
 from batchpilot.resources import check_servable, class_id, make_class
 from batchpilot_broker.nouns import Isolation, ResourceClass
 
@@ -154,6 +154,17 @@ def test_what_no_pool_can_ever_serve_is_refused_with_each_pools_reason(
 
 def test_memory_is_no_limit_where_a_pool_does_not_know_its_own() -> None:
     check_servable(ResourceClass(memory=1e6), [Local(slots=1)])
+
+
+@pytest.mark.parametrize(
+    ("grace", "longest"), [(0.0, 3555.0), (10.0, 3555.0), (20.0, 3555.0), (300.0, 3275.0)]
+)
+def test_a_job_must_end_before_its_agent_begins_to_leave(grace: float, longest: float) -> None:
+    pool = Slurm(slots=1, grace=grace, resources={"walltime": 3600})
+    check_servable(ResourceClass(walltime=longest), [pool])
+
+    with pytest.raises(NoSuchPool, match=f"{3600 - longest:g} of them to come and to go"):
+        check_servable(ResourceClass(walltime=longest + 1), [pool])
 
 
 def test_interactive_takes_everything() -> None:

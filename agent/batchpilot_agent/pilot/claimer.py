@@ -151,4 +151,5 @@ class Claimer:
         }
 
     def _in_time(self, class_id: str, need: ResourceClass) -> bool:
-        return self._walltime.left >= seconds_needed(need, self._pace.each(class_id))
+        needed = seconds_needed(need, self._pace.each(class_id), self._settings.grace)
+        return self._walltime.left >= needed

@@ -2,8 +2,9 @@
 
 The agent passes through these states, and never back:
 
-    staying -> draining   SIGTERM, `drain`, idle, orphaned, walltime: unstarted jobs go back
-    draining -> ending    the grace is over, or `stop`: SIGTERM to the jobs, SIGKILL later
+    staying -> draining   SIGTERM, `drain`, idle, orphaned, walltime: unstarted jobs go back,
+                          jobs that catch SIGTERM get it: the grace is theirs, for a checkpoint
+    draining -> ending    the grace is over, or `stop`: SIGTERM to the others, SIGKILL soon
     ending -> gone        all is accounted for and reported: `bye`
 
 Jobs that were ended so are handed back and not charged.
@@ -12,20 +13,25 @@ Jobs that were ended so are handed back and not charged.
 from __future__ import annotations
 
 import logging
+import signal
 
-from batchpilot_agent.settings import Exit, Settings
+from batchpilot_agent.processes import catches, process_table
+from batchpilot_agent.settings import MARGIN, Exit, Settings
 
+from .handles import SlotHandle
 from .holdings import Holdings
 from .ledger import Ledger
 from .link import Link
 from .reporter import Reporter
 from .stopper import Stopper
 from .walltime import Walltime
-from .work import Verdict
+from .work import Order, Verdict
 
 
 LAST_WORDS = 5.0
-MARGIN = 10.0
+LOOK = 1.0
+"""Seconds between two looks at who catches SIGTERM: a job may have begun a moment ago."""
+
 UNSTARTED = "unstarted"
 _log = logging.getLogger(__name__)
 
@@ -67,6 +73,7 @@ class Leaver:
         self._reason = ""
         self._exit = Exit.LEFT
         self._end_jobs_at = 0.0
+        self._look_at = 0.0
         self._give_up_at: float | None = None
         self.code: Exit | None = None
 
@@ -103,13 +110,29 @@ class Leaver:
             self._finish(now)
 
     def _end_jobs(self, now: float) -> None:
+        listening = self._listening(now)
         for slot, order in self._holdings.orders():
             position = self._stopper.position(slot, order)
             if not position:
                 self._stopper.hand_back_unstarted(slot, order, UNSTARTED, now)
-            elif now >= self._end_jobs_at and order.verdict is None:
-                verdict = Verdict(position=position, text=self._reason, hand_back=True)
-                self._stopper.end(slot, order, verdict, now)
+            elif now >= self._end_jobs_at or slot.pid in listening:
+                self._end(slot, order, position, now)
+
+    def _end(self, slot: SlotHandle, order: Order, position: int, now: float) -> None:
+        """Tell a job to go, or one that was told before that the grace has become shorter."""
+        if order.verdict is None or order.verdict.hand_back:
+            verdict = Verdict(position=position, text=self._reason, hand_back=True)
+            self._stopper.end(slot, order, verdict, now, until=self._end_jobs_at)
+
+    def _listening(self, now: float) -> set[int]:
+        """Return the slots where the job, or what it has started, catches SIGTERM."""
+        if now < self._look_at or now >= self._end_jobs_at:
+            return set()
+        self._look_at = now + LOOK
+        slots = {slot.pid for slot, order in self._holdings.orders() if order.verdict is None}
+        table = process_table()
+        theirs = ((pid, one.session) for pid, one in table.items() if one.session in slots - {0})
+        return {session for pid, session in theirs if catches(pid, signal.SIGTERM)}
 
     def _finish(self, now: float) -> None:
         if self._give_up_at is None:

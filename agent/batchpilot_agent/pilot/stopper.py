@@ -93,7 +93,7 @@ class Stopper:
         self._ledger.handed_back(work, work.take_back(work.next), reason)
         self._settler.conclude(work)
 
-    def end(
+    def end(  # noqa: PLR0913 - who, why, when, how
         self,
         slot: SlotHandle,
         order: Order,
@@ -101,17 +101,30 @@ class Stopper:
         now: float,
         *,
         number: signal.Signals = signal.SIGTERM,
+        until: float = 0.0,
     ) -> None:
-        """End the running job that a verdict is about, if it still runs."""
+        """End the running job that a verdict is about, if it still runs.
+
+        Args:
+            slot: Where it runs.
+            order: What it is part of.
+            verdict: What becomes of it.
+            now: The time.
+            number: The signal that it gets first.
+            until: When it gets SIGKILL; in any case it has a moment. Said again, only an earlier
+                time counts.
+        """
         if self.hold(slot, order, verdict.position) != verdict.position:
             return
         order.verdict = verdict
+        due = max(until, now + PATIENCE)
         known = self._endings.get(slot.serial)
         if known is not None and known.order is order and number == signal.SIGTERM:
+            known.due = min(known.due, due)
             return
         sent = slot.kill(number)
         self._endings[slot.serial] = _Ending(
-            slot=slot, order=order, number=number, sent=sent, due=now + PATIENCE
+            slot=slot, order=order, number=number, sent=sent, due=due
         )
 
     def cancel(self, ranges: Iterable[JobRange], attempt: int, now: float) -> None:

@@ -99,10 +99,17 @@ def _wrong_numbers(pool: AgentPool) -> Iterator[str]:
     ):
         if wrong:
             yield what
+    if isinstance(pool, RemotePool):
+        yield from _wrong_grace(pool)
     if isinstance(pool, BatchPool):
         yield from _wrong_queueing(pool)
     if isinstance(pool, SSH):
         yield from _wrong_hosts(pool)
+
+
+def _wrong_grace(pool: RemotePool) -> Iterator[str]:
+    if not _is_number(pool.grace) or pool.grace < 0:
+        yield f"grace={pool.grace!r} must be at least 0"
 
 
 def _wrong_queueing(pool: BatchPool) -> Iterator[str]:

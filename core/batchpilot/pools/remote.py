@@ -17,6 +17,7 @@ class RemotePool(AgentPool):
     setup: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     work_dir: str = ""
+    grace: float = 10.0
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -51,6 +52,8 @@ class BatchPool(RemotePool):
         setup: Shell lines before the agent starts, such as "module load gcc".
         env: Variables for the agents and their jobs.
         work_dir: Where agents are started, by default "/".
+        grace: Seconds that running jobs get when their agent has to go: to write a checkpoint
+            where they catch SIGTERM, else just to end.
         throttle: Most agents of an array at once, 0 for no limit.
         backlog: Most agents waiting in the queue at once, by default `max_agents`.
         template: Name or path of a job script's template, see docs/pools.md.
@@ -159,6 +162,8 @@ class SSH(RemotePool):
         setup: Shell lines before the agent starts.
         env: Variables for the agents and their jobs.
         work_dir: Where agents are started, by default "/".
+        grace: Seconds that running jobs get when their agent has to go: to write a checkpoint
+            where they catch SIGTERM, else just to end.
         name: Name of the pool.
 
     Example:

@@ -85,6 +85,12 @@ def test_arguments_go_as_they_are(tmp_path: Path) -> None:
     [
         pytest.param(["there-is-no-such-program"], 127, "cannot be started", id="missing"),
         pytest.param("kill -9 $$", -9, "was ended by SIGKILL", id="signal"),
+        pytest.param(
+            ["/bin/sh", "-c", "exit 3"],
+            3,
+            r"^sh ended with exit code 3; the command: /bin/sh -c exit 3;",
+            id="code",
+        ),
     ],
 )
 def test_a_program_that_does_not_end_well_is_told(

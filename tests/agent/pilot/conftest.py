@@ -83,10 +83,11 @@ class Bench:
         return self.epoch_of(cloudpickle.dumps(function), *names)
 
     def epoch_of(self, pickled: bytes, *names: str) -> str:
-        """Store a pickled function as an epoch."""
+        """Store a pickled function as an epoch; a parameter called `job` is passed the job."""
         manifest = Manifest(
             function=self.store.put(pickled),
-            names=names,
+            names=tuple(name for name in names if name != "job"),
+            passes_job="job" in names,
             work_dir=str(self.paths.root),
             python=python_minor(),
         )

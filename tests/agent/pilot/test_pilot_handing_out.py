@@ -138,3 +138,11 @@ def test_jobs_that_need_different_things_run_at_once_as_long_as_all_of_it_is_the
 
     assert running() == [1, 2, 3, 7, 8]
     assert [slot.order[-1]["CUDA"] for slot in stage.busy if slot.jobs == [700]] == ["1"]
+
+
+def test_jobs_that_would_run_into_the_grace_are_not_claimed(staged: MakeStage) -> None:
+    stage = staged(deadline=1000.0 + 200.0, grace=100.0)
+    stage.feed(chunk_of(1, resources=ResourceClass(walltime=91.0)))
+    stage.feed(chunk_of(2, resources=ResourceClass(walltime=90.0)))
+
+    assert set(stage.broker.leases) == {2}

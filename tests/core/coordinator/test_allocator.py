@@ -202,7 +202,13 @@ def test_demand_is_gathered_and_then_asked_for_as_one_array(site: Site) -> None:
 
 def test_an_agent_is_started_with_its_allocation_and_no_secret(site: Site) -> None:
     site.bench.desk.pools = [
-        Slurm(slots=2, resources={"walltime": 600, "partition": "p"}, python="/py", env={"A": "b"})
+        Slurm(
+            slots=2,
+            resources={"walltime": 600, "partition": "p"},
+            python="/py",
+            env={"A": "b"},
+            grace=90,
+        )
     ]
     site.work()
 
@@ -213,6 +219,7 @@ def test_an_agent_is_started_with_its_allocation_and_no_secret(site: Site) -> No
     assert "--log-format text" in words
     assert f"--allocation {request.id}" in words
     assert "--walltime 600.0" in words
+    assert "--grace 90" in words
     assert '--variables {"partition": "p"}' in words
     assert request.variables == {"partition": "p"}
     assert request.env["A"] == "b"

@@ -144,19 +144,19 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 @pytest.fixture
+def slurm_site(slurm_bed: SlurmTestbed) -> Iterator[Site]:
+    """Give one with a real Slurm."""
+    user = normal_user()
+    with open_place(user) as place:
+        yield from _site("Slurm", place, user, slurm_bed.environment)
+
+
+@pytest.fixture
 def pbs_site() -> Iterator[Site]:
     """Give one with a fake PBS, for what does not differ between them."""
     user = normal_user()
     with open_place(user) as place, open_farm("pbs", place, user) as (_, environment):
         yield from _site("PBS", place, user, environment)
-
-
-@pytest.fixture
-def slurm_site(slurm_bed: SlurmTestbed) -> Iterator[Site]:
-    """Give the real Slurm."""
-    user = normal_user()
-    with open_place(user) as place:
-        yield from _site("Slurm", place, user, slurm_bed.environment)
 
 
 @dataclass(frozen=True)

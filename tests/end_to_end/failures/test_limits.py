@@ -138,7 +138,7 @@ def test_an_agent_told_to_go_lets_jobs_end_or_hands_them_back_uncharged(
     make_study: MakeStudy, until: Until, gates: Path
 ) -> None:
     registry = make_study()
-    registry.batch_map(work.checkpoints, i=[1, 2], more_args={"gates": str(gates)})
+    registry.batch_map(work.gated, i=[1, 2], more_args={"gates": str(gates)})
     registry.submit_jobs()
     for job in (1, 2):
         until((gates / f"began-{job}-1").exists)

@@ -142,16 +142,6 @@ _ENDS: dict[str, Callable[[], object]] = {
 }
 
 
-def checkpoints(i: int, gates: str, job: Any) -> int:
-    """Be gated; told to go, hand the job back."""
-
-    def go(*_: object) -> None:
-        raise HandBack
-
-    signal.signal(signal.SIGTERM, go)
-    return gated(i, gates, job)
-
-
 def gated_one(i: int, which: int, gates: str, job: Any) -> int:
     """Be quick, but gated if one certain job."""
     return gated(i, gates, job) if i == which else brief(i, 0.001)

@@ -163,14 +163,21 @@ def _is_free(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def open_slurm(nodes: int = 3) -> Iterator[SlurmTestbed]:
-    """Give a real Slurm; where there cannot be one, the test is skipped."""
+def open_slurm(nodes: int = 3, *, netns: bool = False) -> Iterator[SlurmTestbed]:
+    """Give a real Slurm; where there cannot be one, the test is skipped.
+
+    Args:
+        nodes: How many it has.
+        netns: Whether each has a network, a host name, mounts and processes of its own. It sees
+            what was mounted before.
+    """
     if os.getuid() or not shutil.which("slurmctld") or not shutil.which("munged"):
         pytest.skip("a real Slurm needs root and Debian's slurm-wlm: scripts/test-deps")
     bed = SlurmTestbed(Path(tempfile.mkdtemp(prefix="batchpilot-slurm-")), _port())
     bed.place.chmod(0o755)
     try:
-        bed.do("up", "-n", str(nodes), "--port", str(bed.port))
+        apart = ("--netns", "--subnet", f"10.77.{bed.port % 250}") if netns else ()
+        bed.do("up", "-n", str(nodes), "--port", str(bed.port), *apart)
         yield bed
     finally:
         bed.do("down", "--purge")

@@ -116,19 +116,27 @@ def slurm_bed() -> Iterator[SlurmTestbed]:
         yield bed
 
 
+@contextmanager
+def site_at(
+    kind: str, place: Path, python: UserPython, environment: dict[str, str]
+) -> Iterator[Site]:
+    """Give a batch system to a user, and end all that runs for the registry of the study."""
+    study = place / "study"
+    study.mkdir()
+    give(study, python.user)
+    site = Site(kind, study, python, environment)
+    try:
+        yield site
+    finally:
+        if (study / "registry").exists():
+            site.call("agents", "stop", "registry")
+            site.call("coordinator", "stop", "registry")
+            python.run("-c", FORGET, environment=environment, cwd=study)
+
+
 def _site(kind: str, place: Path, user: str, environment: dict[str, str]) -> Iterator[Site]:
-    with open_python(place, user) as python:
-        study = place / "study"
-        study.mkdir()
-        give(study, user)
-        site = Site(kind, study, python, environment)
-        try:
-            yield site
-        finally:
-            if (study / "registry").exists():
-                site.call("agents", "stop", "registry")
-                site.call("coordinator", "stop", "registry")
-                python.run("-c", FORGET, environment=environment, cwd=study)
+    with open_python(place, user) as python, site_at(kind, place, python, environment) as site:
+        yield site
 
 
 @pytest.fixture(params=[*FAKES, pytest.param("Slurm", marks=pytest.mark.cluster)])

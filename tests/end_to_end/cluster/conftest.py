@@ -104,6 +104,18 @@ class Site:
             *words, environment=self.environment, cwd=self.place, code=code
         ).stdout
 
+    def command(self, *words: str, code: int = 0) -> str:
+        """Return what a command of the batch system says to the user."""
+        done = subprocess.run(
+            [*as_user(self.python.user), *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
     def document(self, *words: str) -> dict[str, Any]:
         """Return the document that a command prints."""
         found: dict[str, Any] = json.loads(self.call(*words, "--json"))
@@ -134,7 +146,9 @@ def site_at(
             python.run("-c", FORGET, environment=environment, cwd=study)
 
 
-def _site(kind: str, place: Path, user: str, environment: dict[str, str]) -> Iterator[Site]:
+@contextmanager
+def open_site(kind: str, place: Path, user: str, environment: dict[str, str]) -> Iterator[Site]:
+    """Give the same, with this Python."""
     with open_python(place, user) as python, site_at(kind, place, python, environment) as site:
         yield site
 
@@ -145,18 +159,26 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     with open_place(user) as place:
         if request.param == "Slurm":
             bed: SlurmTestbed = request.getfixturevalue("slurm_bed")
-            yield from _site("Slurm", place, user, bed.environment)
+            with open_site("Slurm", place, user, bed.environment) as site:
+                yield site
             return
-        with open_farm(request.param.lower(), place, user) as (_, environment):
-            yield from _site(request.param, place, user, environment)
+        with (
+            open_farm(request.param.lower(), place, user) as (_, environment),
+            open_site(request.param, place, user, environment) as site,
+        ):
+            yield site
 
 
 @pytest.fixture
 def pbs_site() -> Iterator[Site]:
     """Give one with a fake PBS, for what does not differ between them."""
     user = normal_user()
-    with open_place(user) as place, open_farm("pbs", place, user) as (_, environment):
-        yield from _site("PBS", place, user, environment)
+    with (
+        open_place(user) as place,
+        open_farm("pbs", place, user) as (_, environment),
+        open_site("PBS", place, user, environment) as site,
+    ):
+        yield site
 
 
 @dataclass(frozen=True)
@@ -207,19 +229,23 @@ def ssh_site() -> Iterator[SSHSite]:
     user = normal_user()
     if not user:
         pytest.skip("hosts with networks of their own need root")
-    with open_place(user) as place:
-        for site in _site("SSH", place, user, dict(os.environ)):
-            with _hosts(place, user) as bed:
-                yield SSHSite(site, bed)
-                site.call("agents", "stop", "registry")
+    with (
+        open_place(user) as place,
+        open_site("SSH", place, user, dict(os.environ)) as site,
+        _hosts(place, user) as bed,
+    ):
+        yield SSHSite(site, bed)
+        site.call("agents", "stop", "registry")
 
 
 @pytest.fixture
 def mixed_site(slurm_bed: SlurmTestbed) -> Iterator[SSHSite]:
     """Give the same hosts beside a real Slurm."""
     user = normal_user()
-    with open_place(user) as place:
-        for site in _site("Slurm", place, user, slurm_bed.environment):
-            with _hosts(place, user) as bed:
-                yield SSHSite(site, bed)
-                site.call("agents", "stop", "registry")
+    with (
+        open_place(user) as place,
+        open_site("Slurm", place, user, slurm_bed.environment) as site,
+        _hosts(place, user) as bed,
+    ):
+        yield SSHSite(site, bed)
+        site.call("agents", "stop", "registry")

@@ -1,0 +1,104 @@
+"""The end of the walltime in mid-work, by the agent's clock and by Slurm's; and what is asked."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.request
+from typing import Any
+
+import pytest
+from tests.beds import SlurmTestbed, normal_user, open_place
+from tests.conftest import Until
+
+from .conftest import Site, open_site
+from .counting import counter_in
+from .sessions import Session, open_session
+
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(240),  # Slurm ends a job of a minute after 60 to 95 s
+]
+
+COMMANDS = ("sbatch", "squeue", "scancel", "scontrol")
+JOBS = """
+def careful(i, job):
+    def told(*_):
+        raise bp.HandBack
+    signal.signal(signal.SIGTERM, told)
+    return work(i, job)
+
+def careless(i, job):
+    return work(i, job)
+
+def work(i, job):
+    steps = Path.cwd() / f"steps-{i}"
+    if job.attempt == 1:
+        for n in range(1, 1200):
+            steps.write_text(str(n))
+            time.sleep(0.1)
+    return job.attempt, int(steps.read_text()), os.environ["BATCHPILOT_AGENT"]
+"""
+SUBMIT = (
+    "(reg.batch_map(careful, i=[1, 2]), reg.batch_map(careless, i=[3, 4]),"
+    " [reg.submit_jobs([n, n + 2], resources={'pool': pool})"
+    " for n, pool in ((1, 'known'), (2, 'unknown'))])"
+)
+
+
+def pools(site: Site) -> str:
+    """Return one whose agents know their walltime, one at a time, and one whose agents do not."""
+    known = site.pool(
+        name="known",
+        slots=1,
+        max_agents=2,
+        throttle=1,
+        idle_timeout=10.0,
+        resources={"walltime": 60},
+    )
+    unknown = site.pool(
+        name="unknown", slots=2, max_agents=1, idle_timeout=10.0, directives_extra=["--time=1"]
+    )
+    return f"[{known}, {unknown}]"
+
+
+def queries(session: Session) -> int:
+    """Return how often the coordinator has asked Slurm, as it counts itself."""
+    where = session("control.coordinator_status(reg.paths)['metrics']")
+    with urllib.request.urlopen(f"http://{where}/metrics") as page:
+        text = page.read().decode()
+    shown = re.findall(r"^batchpilot_scheduler_calls_total\{(.+)\} (\S+)$", text, re.MULTILINE)
+    return sum(int(float(n)) for labels, n in shown if "query" in labels and "slurm" in labels)
+
+
+def test_jobs_go_on_elsewhere_uncharged_and_slurm_is_asked_once_a_minute(
+    slurm_bed: SlurmTestbed, until: Until, record_property: Any
+) -> None:
+    user = normal_user()
+    with open_place(user) as place, open_site("Slurm", place, user, slurm_bed.environment) as site:
+        counter = counter_in(place, user, COMMANDS)
+        with open_session(site, pools(site), JOBS, path=[counter.path]) as session:
+            begun = time.time()
+            session(SUBMIT)
+            until(lambda: len(session("control.awaited_agents(reg.paths)")) == 1)
+            (waiting,) = session("control.awaited_agents(reg.paths)")
+            site.command("scancel", waiting["scheduler_id"])
+
+            assert session("reg.wait_for_jobs(timeout=150, progress=False)")
+
+            until(lambda: "squeue" in counter.count())
+            took = time.time() - begun
+            results = dict(session("list(reg.iter_results())"))
+            charged, failures = session.total("charged"), session.failures()
+            asked = queries(session)
+    counts = counter.count()
+    record_property("figure", f"in {took:.0f} s {counts}, by hand of them 1 scancel")
+    assert {attempt for attempt, _, _ in results.values()} == {2}
+    assert {agent.split("-")[0] for _, _, agent in results.values()} == {"known", "unknown"}
+    assert all(steps > 50 for _, steps, _ in results.values())
+    assert charged == 0
+    assert failures == []
+    assert counter.apart("squeue") >= 60
+    assert counts["squeue"] == asked
+    assert counts["sbatch"] <= 6

@@ -83,6 +83,11 @@ class Session:
         found: list[dict[str, Any]] = self("control.agents(reg.paths)")
         return found
 
+    def awaited(self) -> list[dict[str, Any]]:
+        """Return the agents that were asked for and have not come."""
+        found: list[dict[str, Any]] = self("control.awaited_agents(reg.paths)")
+        return found
+
     def failures(self) -> list[dict[str, Any]]:
         """Return what is known of pools in trouble."""
         found: list[dict[str, Any]] = self("failures()")

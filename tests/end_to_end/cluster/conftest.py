@@ -239,12 +239,14 @@ def ssh_site() -> Iterator[SSHSite]:
 
 
 @pytest.fixture
-def mixed_site(slurm_bed: SlurmTestbed) -> Iterator[SSHSite]:
-    """Give the same hosts beside a real Slurm."""
+def mixed_site() -> Iterator[SSHSite]:
+    """Give the same hosts beside a real Slurm whose nodes are hosts of their own, too."""
     user = normal_user()
     with (
         open_place(user) as place,
-        open_site("Slurm", place, user, slurm_bed.environment) as site,
+        open_python(place, user) as python,
+        open_slurm(2, netns=True) as slurm,
+        site_at("Slurm", place, python, slurm.environment) as site,
         _hosts(place, user) as bed,
     ):
         yield SSHSite(site, bed)

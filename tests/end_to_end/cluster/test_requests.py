@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import accumulate
 
 import pytest
@@ -10,7 +11,7 @@ from tests.beds import SlurmTestbed, normal_user, open_place
 from tests.conftest import Until
 
 from .conftest import open_site
-from .sessions import open_session
+from .sessions import Session, open_session
 
 
 pytestmark = pytest.mark.cluster
@@ -21,6 +22,11 @@ def job(i):
     time.sleep(0.1)
     return os.environ["BATCHPILOT_AGENT"], begun, time.time()
 """
+
+
+def gone(session: Session, agent: str) -> bool:
+    """Tell whether an agent has left."""
+    return agent not in {there["id"] for there in session.agents()}
 
 
 def array_of(agent: str) -> str:
@@ -72,7 +78,7 @@ def test_of_a_throttled_array_never_more_agents_are_at_work_than_it_allows(
             until(lambda: len(session.agents()) == most and len(session.awaited()) == 5 - most)
             for agent in session.agents():  # who leaves makes room for the next ones
                 site.call("agents", "stop", "registry", agent["id"])
-                until(lambda left=agent["id"]: left not in {a["id"] for a in session.agents()})
+                until(partial(gone, session, agent["id"]))
             assert session("reg.wait_for_jobs(timeout=60, progress=False)")
             ran = [result for _, result in session("list(reg.iter_results())")]
 

@@ -16,10 +16,7 @@ from .counting import counter_in
 from .sessions import Session, open_session
 
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(240),  # Slurm ends a job of a minute after 60 to 95 s
-]
+pytestmark = pytest.mark.cluster
 
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol")
 JOBS = """
@@ -30,11 +27,12 @@ def work(i):
         signal.signal(signal.SIGTERM, told)
     steps = Path.cwd() / f"steps-{i}"
     if not steps.exists():
-        for n in range(1, 1200):
-            steps.write_text(str(n))
+        for _ in range(1200):
+            with steps.open("a") as file:
+                file.write(".")
             time.sleep(0.1)
         return 0, ""  # nobody has ended it
-    return int(steps.read_text()), os.environ["BATCHPILOT_AGENT"]
+    return steps.stat().st_size, os.environ["BATCHPILOT_AGENT"]
 """
 SUBMIT = (
     "(reg.batch_map(work, i=[1, 2, 3, 4]),"
@@ -47,7 +45,8 @@ def pools(site: Site) -> str:
     """Return one whose agents know their walltime, one at a time, and one whose agents do not."""
     known = site.pool(
         name="known",
-        slots=1,
+        slots=2,
+        min_agents=2,
         max_agents=2,
         throttle=1,
         idle_timeout=10.0,
@@ -80,21 +79,23 @@ def test_jobs_go_on_elsewhere_uncharged_and_slurm_is_asked_once_a_minute(
             until(lambda: len(session.agents()) == 2 and len(session.awaited()) == 1)
             (waiting,) = session.awaited()
             site.command("scancel", waiting["scheduler_id"])
+            # Slurm looks at the time each 30 s: the limit of a minute would be one of 60 to 90.
+            (blind,) = [a["scheduler_id"] for a in session.agents() if a["pool"] == "unknown"]
+            site.command("scontrol", "update", f"JobId={blind}", "EndTime=now+20seconds")
 
             ended = session("reg.wait_for_jobs(timeout=150, progress=False)")
             assert ended, session("reg.get_error_messages().to_dict('records')")
 
-            until(lambda: "squeue" in counter.count())
+            until(lambda: queries(session) == counter.count().get("squeue", 0) > 0)
             took = time.time() - begun
             results = dict(session("list(reg.iter_results())"))
             charged, failures = session.total("charged"), session.failures()
-            asked = queries(session)
-    counts = counter.count()
-    record_property("figure", f"in {took:.0f} s {counts}, by hand of them 1 scancel")
+            counts, apart = counter.count(), counter.apart("squeue")
+    record_property("figure", f"asked of Slurm in {took:.0f} s: {counts}")
     assert {agent.split("-")[0] for _, agent in results.values()} == {"known", "unknown"}
     assert all(steps > 100 for steps, _ in results.values())
     assert charged == 0
     assert failures == []
-    assert counter.apart("squeue") >= 60
-    assert counts["squeue"] == asked
+    assert apart >= 60
     assert counts["sbatch"] <= 6
+    assert counts.keys() <= {"sbatch", "squeue", "scontrol"}

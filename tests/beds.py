@@ -174,13 +174,16 @@ def _is_free(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def open_slurm(nodes: int = 3, *, netns: bool = False) -> Iterator[SlurmTestbed]:
+def open_slurm(
+    nodes: int = 3, *, netns: bool = False, min_job_age: int = 300
+) -> Iterator[SlurmTestbed]:
     """Give a real Slurm; where there cannot be one, the test is skipped.
 
     Args:
         nodes: How many it has.
         netns: Whether each has a network, a host name, mounts and processes of its own. It sees
             what was mounted before.
+        min_job_age: Seconds for which it remembers what has ended.
     """
     if os.getuid() or not shutil.which("slurmctld") or not shutil.which("munged"):
         pytest.skip("a real Slurm needs root and Debian's slurm-wlm: scripts/test-deps")
@@ -189,7 +192,8 @@ def open_slurm(nodes: int = 3, *, netns: bool = False) -> Iterator[SlurmTestbed]
         bed.place.chmod(0o755)
         apart = ("--netns", "--subnet", f"10.77.{port // 20 % 250}") if netns else ()
         try:
-            bed.do("up", "-n", str(nodes), "--port", str(port), *apart)
+            size = ("-n", str(nodes), "--port", str(port))
+            bed.do("up", *size, "--min-job-age", str(min_job_age), *apart)
             yield bed
         finally:
             bed.do("down", "--purge")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from tests.beds import give
 
 
-NOTING = '#!/bin/sh\necho "$(date +%s.%N) {name} $*" >>{log}\nexec {real} "$@"\n'
+NOTING = '#!/bin/sh\necho "{name} $*" >>{log}\nexec {real} "$@"\n'
 
 
 @dataclass(frozen=True)
@@ -26,20 +25,10 @@ class Counter:
     path: Path
     log: Path
 
-    def calls(self) -> list[tuple[float, str]]:
-        """Return when each was called, by Unix time."""
-        lines = (line.split() for line in self.log.read_text().splitlines())
-        return [(float(words[0]), words[1]) for words in lines]
-
     def count(self) -> dict[str, int]:
         """Return how often each was called."""
-        names = [name for _, name in self.calls()]
+        names = [line.split()[0] for line in self.log.read_text().splitlines()]
         return {name: names.count(name) for name in sorted(set(names))}
-
-    def apart(self, command: str) -> float:
-        """Return the fewest seconds between two calls of a command; endless if there were none."""
-        moments = [moment for moment, name in self.calls() if name == command]
-        return min((b - a for a, b in pairwise(moments)), default=float("inf"))
 
 
 def counter_in(place: Path, user: str, commands: Iterable[str]) -> Counter:

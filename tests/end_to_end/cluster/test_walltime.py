@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.beds import SlurmTestbed, normal_user, open_place
+from tests.beds import normal_user, open_place, open_slurm
 from tests.conftest import Until
 
 from .conftest import Site, open_site
@@ -23,7 +24,7 @@ JOBS = """
 def work(i):
     def told(*_):
         raise bp.HandBack
-    if i <= 2:  # the others die by the signal
+    if i <= 3:  # the others die by the signal
         signal.signal(signal.SIGTERM, told)
     steps = Path.cwd() / f"steps-{i}"
     if not steps.exists():
@@ -35,27 +36,34 @@ def work(i):
     return steps.stat().st_size, os.environ["BATCHPILOT_AGENT"]
 """
 SUBMIT = (
-    "(reg.batch_map(work, i=[1, 2, 3, 4]),"
-    " [reg.submit_jobs([n, n + 2], resources={'pool': pool})"
-    " for n, pool in ((1, 'known'), (2, 'unknown'))])"
+    "(reg.batch_map(work, i=[1, 2, 3, 4, 5]),"
+    " [reg.submit_jobs(ids, resources={'pool': pool})"
+    " for ids, pool in (([1, 4], 'known'), ([2, 5], 'unknown'), ([3], 'warned'))])"
 )
 
 
 def pools(site: Site) -> str:
-    """Return one whose agents know their walltime, one at a time, and one whose agents do not."""
-    known = site.pool(
-        name="known",
-        slots=2,
-        min_agents=2,
-        max_agents=2,
-        throttle=1,
-        idle_timeout=10.0,
-        resources={"walltime": 60},
-    )
-    unknown = site.pool(
-        name="unknown", slots=2, max_agents=1, idle_timeout=10.0, directives_extra=["--time=1"]
-    )
-    return f"[{known}, {unknown}]"
+    """Return one whose agents know their walltime, and two where only Slurm does."""
+    usual = {"slots": 2, "idle_timeout": 10.0}
+    # Of the two agents one has to wait.
+    two = {"min_agents": 2, "max_agents": 2, "throttle": 1}
+    known = site.pool(name="known", resources={"walltime": 60}, **two, **usual)
+    unknown = site.pool(name="unknown", directives_extra=["--time=1"], **usual)
+    signal = ["--time=1", "--signal=B:USR1@30"]
+    warned = site.pool(name="warned", directives_extra=signal, **usual)
+    return f"[{known}, {unknown}, {warned}]"
+
+
+def shorten(session: Session, pool: str, seconds: int) -> Path:
+    """Have Slurm end the agent of a pool sooner than a minute; return what the agent says.
+
+    Slurm looks at the time each 30 s, and the least limit is a minute: that may be 90 s.
+    """
+    (agent,) = [agent for agent in session.agents() if agent["pool"] == pool]
+    end = f"EndTime=now+{seconds}seconds"
+    session.site.command("scontrol", "update", f"JobId={agent['scheduler_id']}", end)
+    (output,) = session.site.place.glob(f"registry/allocations/{agent['id'].split('-')[1]}/1.out")
+    return output
 
 
 def queries(session: Session) -> int:
@@ -68,20 +76,23 @@ def queries(session: Session) -> int:
 
 
 def test_jobs_go_on_elsewhere_uncharged_and_slurm_is_asked_once_a_minute(
-    slurm_bed: SlurmTestbed, until: Until, record_property: Any
+    until: Until, record_property: Any
 ) -> None:
     user = normal_user()
-    with open_place(user) as place, open_site("Slurm", place, user, slurm_bed.environment) as site:
+    with (
+        open_slurm(min_job_age=2) as bed,  # which forgets at once what has ended
+        open_place(user) as place,
+        open_site("Slurm", place, user, bed.environment) as site,
+    ):
         counter = counter_in(place, user, COMMANDS)
         with open_session(site, pools(site), JOBS, path=[counter.path]) as session:
             begun = time.time()
             session(SUBMIT)
-            until(lambda: len(session.agents()) == 2 and len(session.awaited()) == 1)
+            until(lambda: len(session.agents()) == 3 and len(session.awaited()) == 1)
             (waiting,) = session.awaited()
             site.command("scancel", waiting["scheduler_id"])
-            # Slurm looks at the time each 30 s: the limit of a minute would be one of 60 to 90.
-            (blind,) = [a["scheduler_id"] for a in session.agents() if a["pool"] == "unknown"]
-            site.command("scontrol", "update", f"JobId={blind}", "EndTime=now+20seconds")
+            ended_by = {"unknown": shorten(session, "unknown", 20)}
+            ended_by["warned"] = shorten(session, "warned", 55)
 
             ended = session("reg.wait_for_jobs(timeout=150, progress=False)")
             assert ended, session("reg.get_error_messages().to_dict('records')")
@@ -90,12 +101,16 @@ def test_jobs_go_on_elsewhere_uncharged_and_slurm_is_asked_once_a_minute(
             took = time.time() - begun
             results = dict(session("list(reg.iter_results())"))
             charged, failures = session.total("charged"), session.failures()
-            counts, apart = counter.count(), counter.apart("squeue")
+            counts = counter.count()
+            said = {pool: output.read_text() for pool, output in ended_by.items()}
     record_property("figure", f"asked of Slurm in {took:.0f} s: {counts}")
-    assert {agent.split("-")[0] for _, agent in results.values()} == {"known", "unknown"}
-    assert all(steps > 100 for steps, _ in results.values())
+    assert {agent.split("-")[0] for _, agent in results.values()} == {"known", "unknown", "warned"}
+    assert all(steps > 20 for steps, _ in results.values())
     assert charged == 0
     assert failures == []
-    assert apart >= 60
-    assert counts["sbatch"] <= 6
+    assert "DUE TO TIME LIMIT" in said["unknown"]
+    assert "told to go by SIGTERM" in said["unknown"]
+    assert "told to go by SIGUSR1" in said["warned"]
+    assert counts["squeue"] <= took / 60
+    assert counts["sbatch"] <= 8
     assert counts.keys() <= {"sbatch", "squeue", "scontrol"}

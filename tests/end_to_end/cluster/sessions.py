@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from batchpilot import control
 reg = bp.make_registry("registry")
 reg.pools = {pools}
 """
+
+PAUSE = 0.1
 
 ANSWER = """
 
@@ -65,7 +68,8 @@ class Session:
     said: Path
 
     def __call__(self, expression: str) -> Any:
-        """Return what an expression gives there, as JSON carries it."""
+        """Return what an expression gives there, as JSON carries it; who waits asks often."""
+        time.sleep(PAUSE)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{json.dumps(expression)}\n")

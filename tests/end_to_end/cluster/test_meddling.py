@@ -16,7 +16,7 @@ from .sessions import Session, open_session
 pytestmark = pytest.mark.cluster
 
 AGENTS = 4
-JOBS = 2000
+JOBS = 5000
 BRIEF = """
 def brief(i):
     if not Path("enough").exists():
@@ -79,6 +79,7 @@ def test_cancelled_and_requeued_agents_hand_back_and_others_come(
 
     until(lambda: names(session).get(requeued, first_name) != first_name)
     second_name = names(session)[requeued]
+    until(lambda: second_name in {agent["id"] for agent in session.agents() if agent["busy"]})
     failures, charged = session.failures(), session.total("charged")
     results = finish(session)
 

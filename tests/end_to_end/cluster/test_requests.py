@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from itertools import accumulate
 
 import pytest
@@ -19,14 +18,15 @@ pytestmark = pytest.mark.cluster
 JOB = """
 def job(i):
     begun = time.time()
-    time.sleep(0.1)
+    if not Path("enough").exists():
+        time.sleep(0.1)
     return os.environ["BATCHPILOT_AGENT"], begun, time.time()
 """
 
 
-def gone(session: Session, agent: str) -> bool:
-    """Tell whether an agent has left."""
-    return agent not in {there["id"] for there in session.agents()}
+def busy(session: Session) -> set[str]:
+    """Return the agents at work."""
+    return {agent["id"] for agent in session.agents() if agent["busy"]}
 
 
 def array_of(agent: str) -> str:
@@ -74,11 +74,13 @@ def test_of_a_throttled_array_never_more_agents_are_at_work_than_it_allows(
     with open_place(user) as place, open_site("Slurm", place, user, slurm_bed.environment) as site:
         pool = site.pool(slots=1, max_agents=5, throttle=most, idle_timeout=5.0)
         with open_session(site, pool, JOB) as session:
-            session("(reg.batch_map(job, i=range(300)), reg.submit_jobs())")
-            until(lambda: len(session.agents()) == most and len(session.awaited()) == 5 - most)
-            for agent in session.agents():  # who leaves makes room for the next ones
-                site.call("agents", "stop", "registry", agent["id"])
-                until(partial(gone, session, agent["id"]))
+            session("(reg.batch_map(job, i=range(5000)), reg.submit_jobs())")
+            until(lambda: len(busy(session)) == most and len(session.awaited()) == 5 - most)
+            first = busy(session)
+            for agent in first:  # who leaves makes room for the next ones
+                site.call("agents", "stop", "registry", agent)
+            until(lambda: len(busy(session) - first) > most)
+            (place / "study" / "enough").touch()
             assert session("reg.wait_for_jobs(timeout=60, progress=False)")
             ran = [result for _, result in session("list(reg.iter_results())")]
 

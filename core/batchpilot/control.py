@@ -14,8 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,9 +34,9 @@ from .errors import (
 )
 from .monitoring import words_of
 from .notices import warn
-from .store.agents import dismiss, live_agents
+from .store.agents import live_agents
 from .store.allocations import pilots_alive
-from .store.database import Database, Transaction
+from .store.database import Database
 from .store.launches import resume_pools
 from .store.owner import read_owner
 from .store.snapshots import reading
@@ -257,24 +256,18 @@ def awaited_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
 
 def stop_agents(paths: RegistryPaths, ids: list[str] | None = None) -> list[str]:
     """Let agents drain and leave; with no ids all, and none are started until resumed."""
+    if ids is None:
+        _set_stopped(paths, stopped=True)
     chosen = [a for a in _live_agents(paths) if ids is None or a["id"] in ids]
-    far = [agent["id"] for agent in chosen if agent["host"] != host_name()]
-    if ids is None or far:
-        with _writing(paths) as tx:
-            dismiss(tx, far)
-            if ids is None:
-                tx.set_meta("agents_stopped", 1)
     for agent in chosen:
-        if agent["id"] not in far:
+        if agent["host"] == host_name():  # the coordinator tells the others
             _signal(agent["pid"], signal.SIGTERM)
     return [agent["id"] for agent in chosen]
 
 
 def resume_agents(paths: RegistryPaths) -> None:
     """Let agents be started again, also of pools that were paused for their failures."""
-    with _writing(paths) as tx:
-        tx.set_meta("agents_stopped", 0)
-        resume_pools(tx)
+    _set_stopped(paths, stopped=False)
     ensure(paths)
 
 
@@ -288,12 +281,13 @@ def _live_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
     return [asdict(a) for a in known if a.host != host_name() or _alive(a.pid)]
 
 
-@contextmanager
-def _writing(paths: RegistryPaths) -> Iterator[Transaction]:
+def _set_stopped(paths: RegistryPaths, *, stopped: bool) -> None:
     database = Database(paths)
     try:
         with database.write() as tx:
-            yield tx
+            tx.set_meta("agents_stopped", int(stopped))
+            if not stopped:
+                resume_pools(tx)
     finally:
         database.close()
 

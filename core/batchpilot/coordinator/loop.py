@@ -30,7 +30,6 @@ from .canceller import Canceller
 from .clock import SteadyClock
 from .copier import Copier
 from .desk import Desk
-from .dismisser import Dismisser
 from .doorkeeper import Doorkeeper
 from .feeder import Feeder
 from .happenings import (
@@ -133,7 +132,6 @@ class Coordinator:
         sizer = Sizer()
         self.feeder = Feeder(self._desk, sizer)
         self.canceller = Canceller(self._desk)
-        self.dismisser = Dismisser(self._desk)
         self.applier = Applier(self._desk, sizer)
         self.releaser = Releaser(self._desk)
         self.judge = Judge(self._desk, self.applier)
@@ -216,7 +214,6 @@ class Coordinator:
         self.doorkeeper.tick(now)
         self.judge.tick(now)
         self.welcomer.tick()
-        self.dismisser.tick()
         self.scaler.tick(now)
         self.allocator.tick(now)
 

@@ -7,7 +7,6 @@ last event. Only `starting` and `draining` are the agent's own word.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgpack
@@ -15,9 +14,6 @@ import msgpack
 from batchpilot_broker.nouns import AgentState
 
 from .database import Transaction
-
-
-_DISMISSED = "dismissed_agents"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,24 +50,6 @@ class ShownAgent:
 def live_agents(tx: Transaction) -> list[ShownAgent]:
     """Return the agents that have not ended, as far as the registry knows, the oldest first."""
     return [_shown(*row) for row in tx.all("agents_at_work")]
-
-
-def dismiss(tx: Transaction, agents: Iterable[str]) -> None:
-    """Have the coordinator tell agents to leave, as nobody here can."""
-    tx.set_meta(_DISMISSED, json.dumps([*dismissed(tx), *agents]))
-
-
-def dismissed(tx: Transaction) -> list[str]:
-    """Return the agents that the coordinator has yet to tell to leave."""
-    agents: list[str] = json.loads(tx.meta(_DISMISSED) or "[]")
-    return agents
-
-
-def take_dismissed(tx: Transaction) -> list[str]:
-    """Return the same, and take them as told."""
-    agents = dismissed(tx)
-    tx.set_meta(_DISMISSED, "[]")
-    return agents
 
 
 def _shown(  # noqa: PLR0913, PLR0917 - the columns of the statement

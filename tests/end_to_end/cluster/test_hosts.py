@@ -72,9 +72,6 @@ def test_a_study_on_local_cores_hosts_and_slurm_at_once_is_seen_and_has_work_don
         until(lambda: sum(bool(agent["running"]) for agent in session.agents()) == 5)
         listed = site.document("agents", "list", "registry")["agents"]
         table, status = site.call("agents", "list", "registry"), site.call("status", "registry")
-        away = next(agent["id"] for agent in listed if agent["host"] == "node1")
-        stopped = site.call("agents", "stop", "registry", away).split()
-        until(lambda: away not in {agent["id"] for agent in session.agents()})
         (site.place / "enough").touch()
         assert session("reg.wait_for_jobs(timeout=60, progress=False)")
         by = Counter(agent.split("-")[0] for _, agent in session("list(reg.iter_results())"))
@@ -90,6 +87,5 @@ def test_a_study_on_local_cores_hosts_and_slurm_at_once_is_seen_and_has_work_don
         )
     for pool in ("local", "ssh", "slurm"):
         assert pool in status
-    assert stopped == [away]
     assert set(by) == {"local", "ssh", "slurm"}
     assert by.total() == 120

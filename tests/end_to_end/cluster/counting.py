@@ -1,4 +1,7 @@
-"""Count the commands of a batch system: programs of their names note each call, then become it."""
+"""Count the commands of a batch system: programs of their names note each call, then become it.
+
+What is called in one of its jobs is told apart: "in job: squeue".
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from tests.beds import give
 
 
-NOTING = '#!/bin/sh\necho "{name} $*" >>{log}\nexec {real} "$@"\n'
+NOTING = '#!/bin/sh\necho "${{SLURM_JOB_ID:+in job: }}{name}" >>{log}\nexec {real} "$@"\n'
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Counter:
 
     def count(self) -> dict[str, int]:
         """Return how often each was called."""
-        names = [line.split()[0] for line in self.log.read_text().splitlines()]
+        names = self.log.read_text().splitlines()
         return {name: names.count(name) for name in sorted(set(names))}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -151,10 +152,20 @@ class SlurmTestbed:
         return {**os.environ, "SLURM_CONF": str(self.place / "slurm.conf")}
 
 
-def _port() -> int:
-    """Return the first of 20 ports that no other bed listens on."""
+@contextlib.contextmanager
+def _ports() -> Iterator[int]:
+    """Give the first of 20 ports that no other bed listens on, or is about to."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    return next(p for p in range(26817 + 20 * worker, 32000, 400) if _is_free(p))
+    for port in range(26817 + 20 * worker, 32000, 400):
+        with Path(tempfile.gettempdir(), f"batchpilot-bed-{port}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if _is_free(port):
+                yield port
+                return
+    pytest.fail("there are no free ports for a Slurm")
 
 
 def _is_free(port: int) -> bool:
@@ -163,17 +174,29 @@ def _is_free(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def open_slurm(nodes: int = 3) -> Iterator[SlurmTestbed]:
-    """Give a real Slurm; where there cannot be one, the test is skipped."""
+def open_slurm(
+    nodes: int = 3, *, netns: bool = False, min_job_age: int = 300
+) -> Iterator[SlurmTestbed]:
+    """Give a real Slurm; where there cannot be one, the test is skipped.
+
+    Args:
+        nodes: How many it has.
+        netns: Whether each has a network, a host name, mounts and processes of its own. It sees
+            what was mounted before.
+        min_job_age: Seconds for which it remembers what has ended.
+    """
     if os.getuid() or not shutil.which("slurmctld") or not shutil.which("munged"):
         pytest.skip("a real Slurm needs root and Debian's slurm-wlm: scripts/test-deps")
-    bed = SlurmTestbed(Path(tempfile.mkdtemp(prefix="batchpilot-slurm-")), _port())
-    bed.place.chmod(0o755)
-    try:
-        bed.do("up", "-n", str(nodes), "--port", str(bed.port))
-        yield bed
-    finally:
-        bed.do("down", "--purge")
+    with _ports() as port:
+        bed = SlurmTestbed(Path(tempfile.mkdtemp(prefix="batchpilot-slurm-")), port)
+        bed.place.chmod(0o755)
+        apart = ("--netns", "--subnet", f"10.77.{port // 20 % 250}") if netns else ()
+        try:
+            size = ("-n", str(nodes), "--port", str(port))
+            bed.do("up", *size, "--min-job-age", str(min_job_age), *apart)
+            yield bed
+        finally:
+            bed.do("down", "--purge")
 
 
 @dataclass(frozen=True)

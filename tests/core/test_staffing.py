@@ -16,7 +16,7 @@ from batchpilot.pools import Interactive, to_records
 from batchpilot.registry.whole import Registry, load_registry
 from batchpilot.store.allocations import Pilot, Stage, add_pilots, update_pilots
 from batchpilot.store.dismissals import dismissed
-from batchpilot.store.launches import LaunchFailure, note_failure, paused_pools
+from batchpilot.store.launches import LaunchFailure, launch_failures, note_failure
 from batchpilot_broker.host import host_name
 
 
@@ -130,7 +130,7 @@ def test_without_names_all_are_stopped_and_none_comes_until_resumed(
     assert stopped == ({"a1"}, True)
     assert meta(book) == ({"a1"}, False)
     with book.database.read() as tx:
-        assert paused_pools(tx) == set()
+        assert launch_failures(tx) == []
 
 
 def test_where_nobody_is_there_stopping_all_needs_no_coordinator(

@@ -36,8 +36,18 @@ _RUNNING = frozenset(
         "SUSPENDED",
     )
 )
-_ENDED = frozenset(("COMPLETED", "CANCELLED", "DEADLINE", "PREEMPTED", "REVOKED", "TIMEOUT"))
-_FAILED = frozenset(("FAILED", "BOOT_FAIL", "NODE_FAIL", "OUT_OF_MEMORY"))
+_ENDED = frozenset(
+    (
+        "COMPLETED",
+        "CANCELLED",
+        "DEADLINE",
+        "NODE_FAIL",  # a node that dies says nothing about the agents on it
+        "PREEMPTED",
+        "REVOKED",
+        "TIMEOUT",
+    )
+)
+_FAILED = frozenset(("FAILED", "BOOT_FAIL", "OUT_OF_MEMORY"))
 
 
 class Slurm(BatchLauncher):

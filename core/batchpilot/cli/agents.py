@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ FIELDS = (
     "deadline",
     "running",
 )
+OF_FAILURES = ("pool", "time", "failures", "words", "paused")
 HEADERS = ("id", "pool", "host", "pid", "job", "state", "slots", "busy", "runs", "age", "left")
 NUMBERS = ("pid", "slots", "busy", "age", "left")
 SHOWN_JOBS = 3
@@ -103,7 +103,7 @@ def list_(directory: str, as_json: bool) -> None:
     failures = read_failures(paths)
     if as_json:
         shown = [{name: agent[name] for name in FIELDS} for agent in there]
-        failed = [asdict(failure) for failure in failures]
+        failed = [{name: getattr(each, name) for name in OF_FAILURES} for each in failures]
         print_document(agents=shown, awaited=awaited, failures=failed)
         return
     if there or awaited:

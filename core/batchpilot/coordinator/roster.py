@@ -10,6 +10,7 @@ from batchpilot.store.allocations import (
     add_pilots,
     name_allocation,
     pilots_alive,
+    read_pilot,
     update_pilots,
 )
 from batchpilot_agent.launchers.keeping import read_submitted
@@ -55,9 +56,12 @@ class Roster:
         return {pilot.kind for pilot in self._pilots.values()}
 
     def find(self, allocation: str) -> Pilot | None:
-        """Return the agent that was asked for as `<allocation>.<element>`."""
+        """Return the agent that was asked for as `<allocation>.<element>`, ended or not."""
         name, _, number = allocation.rpartition(".")
-        return self._pilots.get((name, int(number))) if number.isdigit() else None
+        if not number.isdigit():
+            return None
+        key = name, int(number)
+        return self._pilots.get(key) or self._ended(*key)
 
     def of_agent(self, agent: str) -> Pilot | None:
         """Return what an agent was asked for as."""
@@ -90,7 +94,13 @@ class Roster:
         if changed:
             with self._desk.db.write() as tx:
                 update_pilots(tx, changed)
+            self._pilots.update({(p.allocation, p.number): p for p in changed})
             self._forget_ended()
+
+    def _ended(self, allocation: str, number: int) -> Pilot | None:
+        """Return one that was taken for ended, as its batch system may have started it again."""
+        with self._desk.db.read() as tx:
+            return read_pilot(tx, allocation, number)
 
     def _settle(self) -> None:
         """Find what became of submissions during which a coordinator died."""

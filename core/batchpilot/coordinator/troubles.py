@@ -1,11 +1,16 @@
-"""Pools whose agents do not come to work: growing pauses, then the pool is paused; all is told."""
+"""Pools whose agents do not come to work: growing pauses, then the pool is paused; all is told.
+
+What is counted stands in the registry, so that a row of failures goes on under a new coordinator.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import msgpack
 
 from batchpilot.store.allocations import Pilot
-from batchpilot.store.launches import LaunchFailure, forget_failure, note_failure, paused_pools
+from batchpilot.store.launches import LaunchFailure, forget_failure, last_failure, note_failure
 from batchpilot_broker.journal import spoken
 from batchpilot_broker.nouns import AgentInfo
 from batchpilot_broker.paths import RegistryPaths
@@ -30,20 +35,14 @@ class Troubles:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._dead: dict[str, int] = {}
-        self._refusals: dict[str, int] = {}
-        self._until: dict[str, float] = {}
 
     def may_start(self, pool: str, now: float) -> bool:
         """Tell whether a pool may ask for agents now."""
-        if self.resting(pool, now):
-            return False
-        with self._desk.db.read() as tx:
-            return pool not in paused_pools(tx)
+        return not self._last(pool).paused and not self.resting(pool, now)
 
     def resting(self, pool: str, now: float) -> bool:
         """Tell whether the batch system of a pool is left alone for a while, after a refusal."""
-        return now < self._until.get(pool, 0.0)
+        return now < self._last(pool).until
 
     def worked(self, agent: str) -> bool | None:
         """Tell whether an agent came to work for a minute or left in order; None if it never came.
@@ -63,34 +62,35 @@ class Troubles:
 
     def over(self, pool: str) -> None:
         """Forget the troubles of a pool: one of its agents is at work."""
-        self._until.pop(pool, None)
-        self._dead.pop(pool, None)
-        self._refusals.pop(pool, None)
         with self._desk.db.write() as tx:
             forget_failure(tx, pool)
 
     def failed(self, pilot: Pilot, reason: str, now: float) -> None:
         """Note an agent that ended without having worked; the third in a row pauses its pool."""
-        dead = self._dead[pilot.pool] = self._dead.get(pilot.pool, 0) + 1
         words = last_words(self._desk.paths, pilot) or reason
-        paused = dead >= IN_A_ROW
-        if paused:
-            self._dead.pop(pilot.pool)
-        self._note(pilot.pool, words, now, failures=dead, paused=paused)
+        last = self._last(pilot.pool)
+        dead = last.failures - last.refusals + 1
+        self._note(last, replace(last, time=now, words=words, paused=dead >= IN_A_ROW))
 
     def refused(self, pool: str, words: str, now: float, *, for_good: bool) -> None:
         """Note that a batch system refused a request."""
-        count = self._refusals.get(pool, 0)
-        self._until[pool] = now + PAUSES[min(count, len(PAUSES) - 1)]
-        self._refusals[pool] = 0 if for_good else count + 1
-        self._note(pool, words, now, failures=count + 1, paused=for_good)
+        last = self._last(pool)
+        until = now + PAUSES[min(last.refusals, len(PAUSES) - 1)]
+        fresh = replace(last, time=now, words=words, paused=for_good, until=until)
+        self._note(last, replace(fresh, refusals=last.refusals + 1))
 
-    def _note(self, pool: str, words: str, now: float, *, failures: int, paused: bool) -> None:
-        failure = LaunchFailure(pool=pool, time=now, failures=failures, words=words, paused=paused)
-        with self._desk.db.write() as tx:
-            if pool not in paused_pools(tx):
-                note_failure(tx, failure)
-        self._desk.bus.tell(LaunchFailed(pool, words))
+    def _last(self, pool: str) -> LaunchFailure:
+        """Return the last failure of the row, an empty one where there is none."""
+        with self._desk.db.read() as tx:
+            last = last_failure(tx, pool)
+        return last or LaunchFailure(pool=pool, time=0.0, failures=0, words="")
+
+    def _note(self, last: LaunchFailure, fresh: LaunchFailure) -> None:
+        """Keep one more in the row; a pool that is paused keeps why it is."""
+        if not last.paused:
+            with self._desk.db.write() as tx:
+                note_failure(tx, replace(fresh, failures=last.failures + 1))
+        self._desk.bus.tell(LaunchFailed(fresh.pool, fresh.words))
 
 
 def last_words(paths: RegistryPaths, pilot: Pilot) -> str:

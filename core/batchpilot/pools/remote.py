@@ -54,7 +54,7 @@ class BatchPool(RemotePool):
         work_dir: Where agents are started, by default "/".
         grace: Seconds that running jobs get when their agent has to go: to write a checkpoint
             where they catch SIGTERM, else just to end.
-        throttle: Most agents of an array at once, 0 for no limit.
+        throttle: Most agents of one array at once, 0 for no limit; `max_agents` is for all.
         backlog: Most agents waiting in the queue at once, by default `max_agents`.
         template: Name or path of a job script's template, see docs/pools.md.
         directives_skip: Directives that begin so are left out, such as "--mem".

@@ -77,21 +77,28 @@ def update_pilots(tx: Transaction, pilots: Sequence[Pilot]) -> None:
 
 def pilots_alive(tx: Transaction) -> list[Pilot]:
     """Return all agents asked for that have not ended, the oldest first."""
-    return [
-        Pilot(
-            allocation=row[0],
-            number=row[1],
-            pool=row[2],
-            kind=row[3],
-            variables=row[4],
-            submitted=row[5],
-            id=row[6],
-            stage=Stage(row[7]),
-            reason=row[8],
-            agent=row[9],
-        )
-        for row in tx.all("elements_alive")
-    ]
+    return [_pilot(row) for row in tx.all("elements_alive")]
+
+
+def read_pilot(tx: Transaction, allocation: str, number: int) -> Pilot | None:
+    """Return an agent that was asked for, ended or not; None where there is no such element."""
+    row = tx.execute("read_element", allocation, number).fetchone()
+    return None if row is None else _pilot(row)
+
+
+def _pilot(row: Sequence[Any]) -> Pilot:
+    return Pilot(
+        allocation=row[0],
+        number=row[1],
+        pool=row[2],
+        kind=row[3],
+        variables=row[4],
+        submitted=row[5],
+        id=row[6],
+        stage=Stage(row[7]),
+        reason=row[8],
+        agent=row[9],
+    )
 
 
 def element_of(tx: Transaction, agent: str) -> tuple[str, int] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from batchpilot.durations import duration
 from batchpilot_broker.paths import RegistryPaths
@@ -31,6 +31,8 @@ class LaunchFailure:
         failures: How many there were in a row.
         words: Last lines that the last of them wrote, or what the batch system said.
         paused: Whether the pool starts no more until `agents resume`.
+        refusals: How many of the failures were requests that a batch system refused.
+        until: Unix time before which the pool asks for no more.
     """
 
     pool: str
@@ -38,6 +40,8 @@ class LaunchFailure:
     failures: int
     words: str
     paused: bool = False
+    refusals: int = 0
+    until: float = 0.0
 
     @property
     def last_word(self) -> str:
@@ -52,16 +56,16 @@ def launch_failures(tx: Transaction, now: float | None = None) -> list[LaunchFai
     return [f for f in _noted(tx).values() if f.paused or f.time >= oldest]
 
 
-def paused_pools(tx: Transaction) -> set[str]:
-    """Return the pools that start no agents until they are resumed."""
-    return {failure.pool for failure in _noted(tx).values() if failure.paused}
+def last_failure(tx: Transaction, pool: str) -> LaunchFailure | None:
+    """Return the last failure of a pool, however old; None where its agents are at work."""
+    return _noted(tx).get(pool)
 
 
 def resume_pools(tx: Transaction) -> None:
-    """Let paused pools start agents again."""
+    """Let pools that are paused, or wait before they try again, start agents now."""
     noted = _noted(tx)
-    if any(failure.paused for failure in noted.values()):
-        _keep(tx, {pool: failure for pool, failure in noted.items() if not failure.paused})
+    if noted:
+        _keep(tx, {p: replace(f, until=0.0) for p, f in noted.items() if not f.paused})
 
 
 def read_failures(paths: RegistryPaths) -> list[LaunchFailure]:

@@ -123,11 +123,11 @@ class Site:
         self.tick()
         self.tick(GATHER)
 
-    def arrive(self, number: int, *, python: str = PYTHON) -> str:
+    def arrive(self, number: int, *, python: str = PYTHON, again: str = "") -> str:
         """Let the agent of an element of the first request that was taken register."""
         taken = {pilot.allocation for pilot in self.pilots()}
         request = next(request for request in self.launcher.requests if request.id in taken)
-        name = f"agent{number}-{request.id}"
+        name = f"agent{number}-{request.id}{again}"
         info = AgentInfo(
             id=name,
             pool="slurm",
@@ -438,6 +438,66 @@ def test_three_agents_that_end_without_having_worked_pause_the_pool(site: Site) 
     site.tick(GATHER)
     site.tick(1000.0)
     assert len(site.launcher.requests) == 1
+
+
+def test_three_in_a_row_pause_the_pool_also_where_a_coordinator_died_in_between(site: Site) -> None:
+    site.work(16)
+    for element in list(site.launcher.status)[:3]:
+        assert not any(failure.paused for failure in site.failures())
+        site.launcher.status[element] = DEAD
+        site.allocator = allocator_of(site.bench, site.launcher)
+        site.tick()
+        site.tick(LOOK_EVERY)
+
+    (failure,) = site.failures()
+    assert (failure.failures, failure.paused) == (3, True)
+
+
+def test_a_new_coordinator_keeps_the_pause_of_a_pool_and_a_user_ends_it(site: Site) -> None:
+    site.launcher.trouble = LaunchPostponed("Socket timed out")
+    site.work()
+    site.tick(PAUSES[0])
+    site.launcher.trouble = None
+
+    site.allocator = allocator_of(site.bench, site.launcher)
+    site.tick()
+    site.tick(PAUSES[1] - 1.0)
+    assert len(site.launcher.requests) == 2
+
+    with site.bench.desk.db.write() as tx:
+        resume_pools(tx)
+    site.tick()
+    assert len(site.launcher.requests) == 3
+    assert [failure.failures for failure in site.failures()] == [2]
+
+
+def test_requests_that_were_refused_for_now_are_no_agents_that_died(site: Site) -> None:
+    site.launcher.trouble = LaunchPostponed("Socket timed out")
+    site.work(16)
+    site.tick(PAUSES[0])
+    site.launcher.trouble = None
+    site.tick(PAUSES[1])
+    first, second, *_ = site.launcher.status
+
+    for element in (first, second):
+        site.launcher.status[element] = DEAD
+    site.tick(LOOK_EVERY)
+
+    assert [(f.failures, f.refusals, f.paused) for f in site.failures()] == [(4, 2, False)]
+
+
+def test_an_element_that_is_started_again_after_its_end_is_known_again(site: Site) -> None:
+    site.work()
+    first = site.arrive(1)
+    site.bench.judge.end(first, "left", site.now)
+    site.tick()
+    assert site.stages() == ["queued"] * 3
+
+    again = site.arrive(1, again="b")
+
+    assert again != first
+    assert site.pilots()[0].agent == again
+    assert site.stages() == ["running", *["queued"] * 3]
 
 
 def test_an_agent_at_work_in_between_makes_failures_single_ones(site: Site) -> None:

@@ -104,6 +104,18 @@ class Site:
             *words, environment=self.environment, cwd=self.place, code=code
         ).stdout
 
+    def command(self, *words: str, code: int = 0) -> str:
+        """Return what a command of the batch system says to the user."""
+        done = subprocess.run(
+            [*as_user(self.python.user), *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
     def document(self, *words: str) -> dict[str, Any]:
         """Return the document that a command prints."""
         found: dict[str, Any] = json.loads(self.call(*words, "--json"))
@@ -116,19 +128,29 @@ def slurm_bed() -> Iterator[SlurmTestbed]:
         yield bed
 
 
-def _site(kind: str, place: Path, user: str, environment: dict[str, str]) -> Iterator[Site]:
-    with open_python(place, user) as python:
-        study = place / "study"
-        study.mkdir()
-        give(study, user)
-        site = Site(kind, study, python, environment)
-        try:
-            yield site
-        finally:
-            if (study / "registry").exists():
-                site.call("agents", "stop", "registry")
-                site.call("coordinator", "stop", "registry")
-                python.run("-c", FORGET, environment=environment, cwd=study)
+@contextmanager
+def site_at(
+    kind: str, place: Path, python: UserPython, environment: dict[str, str]
+) -> Iterator[Site]:
+    """Give a batch system to a user, and end all that runs for the registry of the study."""
+    study = place / "study"
+    study.mkdir()
+    give(study, python.user)
+    site = Site(kind, study, python, environment)
+    try:
+        yield site
+    finally:
+        if (study / "registry").exists():
+            site.call("agents", "stop", "registry")
+            site.call("coordinator", "stop", "registry")
+            python.run("-c", FORGET, environment=environment, cwd=study)
+
+
+@contextmanager
+def open_site(kind: str, place: Path, user: str, environment: dict[str, str]) -> Iterator[Site]:
+    """Give the same, with this Python."""
+    with open_python(place, user) as python, site_at(kind, place, python, environment) as site:
+        yield site
 
 
 @pytest.fixture(params=[*FAKES, pytest.param("Slurm", marks=pytest.mark.cluster)])
@@ -137,26 +159,37 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     with open_place(user) as place:
         if request.param == "Slurm":
             bed: SlurmTestbed = request.getfixturevalue("slurm_bed")
-            yield from _site("Slurm", place, user, bed.environment)
+            with open_site("Slurm", place, user, bed.environment) as site:
+                yield site
             return
-        with open_farm(request.param.lower(), place, user) as (_, environment):
-            yield from _site(request.param, place, user, environment)
+        with (
+            open_farm(request.param.lower(), place, user) as (_, environment),
+            open_site(request.param, place, user, environment) as site,
+        ):
+            yield site
 
 
 @pytest.fixture
 def slurm_site(slurm_bed: SlurmTestbed) -> Iterator[Site]:
     """Give one with a real Slurm."""
     user = normal_user()
-    with open_place(user) as place:
-        yield from _site("Slurm", place, user, slurm_bed.environment)
+    with (
+        open_place(user) as place,
+        open_site("Slurm", place, user, slurm_bed.environment) as site,
+    ):
+        yield site
 
 
 @pytest.fixture
 def pbs_site() -> Iterator[Site]:
     """Give one with a fake PBS, for what does not differ between them."""
     user = normal_user()
-    with open_place(user) as place, open_farm("pbs", place, user) as (_, environment):
-        yield from _site("PBS", place, user, environment)
+    with (
+        open_place(user) as place,
+        open_farm("pbs", place, user) as (_, environment),
+        open_site("PBS", place, user, environment) as site,
+    ):
+        yield site
 
 
 @dataclass(frozen=True)
@@ -207,19 +240,25 @@ def ssh_site() -> Iterator[SSHSite]:
     user = normal_user()
     if not user:
         pytest.skip("hosts with networks of their own need root")
-    with open_place(user) as place:
-        for site in _site("SSH", place, user, dict(os.environ)):
-            with _hosts(place, user) as bed:
-                yield SSHSite(site, bed)
-                site.call("agents", "stop", "registry")
+    with (
+        open_place(user) as place,
+        open_site("SSH", place, user, dict(os.environ)) as site,
+        _hosts(place, user) as bed,
+    ):
+        yield SSHSite(site, bed)
+        site.call("agents", "stop", "registry")
 
 
 @pytest.fixture
-def mixed_site(slurm_bed: SlurmTestbed) -> Iterator[SSHSite]:
-    """Give the same hosts beside a real Slurm."""
+def mixed_site() -> Iterator[SSHSite]:
+    """Give the same hosts beside a real Slurm whose nodes are hosts of their own, too."""
     user = normal_user()
-    with open_place(user) as place:
-        for site in _site("Slurm", place, user, slurm_bed.environment):
-            with _hosts(place, user) as bed:
-                yield SSHSite(site, bed)
-                site.call("agents", "stop", "registry")
+    with (
+        open_place(user) as place,
+        open_python(place, user) as python,
+        open_slurm(2, netns=True) as slurm,
+        site_at("Slurm", place, python, slurm.environment) as site,
+        _hosts(place, user) as bed,
+    ):
+        yield SSHSite(site, bed)
+        site.call("agents", "stop", "registry")

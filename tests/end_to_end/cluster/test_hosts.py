@@ -11,6 +11,7 @@ from tests.conftest import Until
 from batchpilot_broker.network import tcp_places
 
 from .conftest import Site, SSHSite
+from .sessions import open_session
 
 
 pytestmark = pytest.mark.cluster
@@ -24,6 +25,15 @@ access = read_access(RegistryPaths(pathlib.Path("registry")))
 tcp = tuple(url for url in access.urls if not url.startswith("unix:"))
 connect(dataclasses.replace(access, urls=tcp)).close()
 print("reached from", socket.gethostname())
+"""
+
+
+FILLING = """
+def fill(i):
+    while i > 40 and not Path("enough").exists():
+        time.sleep(0.1)
+    time.sleep(0.05)
+    return os.environ["BATCHPILOT_AGENT"]
 """
 
 
@@ -47,8 +57,8 @@ def test_hosts_get_an_agent_each_and_reach_the_broker_over_their_network(
     until(lambda: site.document("agents", "list", "registry")["agents"] == [])
 
 
-def test_a_study_on_local_cores_hosts_and_slurm_at_once_has_work_done_by_all(
-    mixed_site: SSHSite,
+def test_a_study_on_local_cores_hosts_and_slurm_at_once_is_seen_and_has_work_done_by_all(
+    mixed_site: SSHSite, until: Until
 ) -> None:
     site: Site = mixed_site.site
     env = site.python.environment
@@ -57,12 +67,25 @@ def test_a_study_on_local_cores_hosts_and_slurm_at_once_has_work_done_by_all(
         f" bp.pools.SSH(['host1', 'host2'], slots=1, env={env!r}),"
         f" {site.pool(slots=1, max_agents=2, resources={'walltime': 600})}]"
     )
+    with open_session(site, pools, FILLING) as session:
+        session("(reg.batch_map(fill, i=range(1, 121)), reg.submit_jobs())")
+        until(lambda: sum(bool(agent["running"]) for agent in session.agents()) == 5)
+        listed = site.document("agents", "list", "registry")["agents"]
+        table, status = site.call("agents", "list", "registry"), site.call("status", "registry")
+        (site.place / "enough").touch()
+        assert session("reg.wait_for_jobs(timeout=60, progress=False)")
+        by = Counter(agent.split("-")[0] for _, agent in session("list(reg.iter_results())"))
 
-    ran = site.study(pools, jobs=120, seconds=0.4)
-    listed = site.document("agents", "list", "registry")["agents"]
-    status = site.call("status", "registry")
-
-    assert ran["ended"]
-    by_pool = Counter(agent.split("-")[0] for agent, _ in ran["results"])
-    assert set(by_pool) == {"local", "ssh", "slurm"}, (by_pool, listed, status)
-    assert sum(by_pool.values()) == 120
+    assert Counter(agent["pool"] for agent in listed) == {"local": 1, "ssh": 2, "slurm": 2}
+    assert {a["host"] for a in listed if a["pool"] == "ssh"} == {"host1", "host2"}
+    for agent in listed:
+        row = next(line for line in table.splitlines() if line.startswith(agent["id"])).split()
+        assert row[1:4] == [agent["pool"], agent["host"], str(agent["pid"])]
+        assert str(agent["running"][0]) in row
+        assert (agent["scheduler_id"][:1].isdigit(), agent["deadline"] > 0) == (
+            (True, True) if agent["pool"] == "slurm" else (False, False)
+        )
+    for pool in ("local", "ssh", "slurm"):
+        assert pool in status
+    assert set(by) == {"local", "ssh", "slurm"}
+    assert by.total() == 120

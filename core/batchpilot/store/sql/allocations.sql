@@ -15,6 +15,10 @@ SELECT e.allocation, e.number, a.pool, a.kind, a.variables, a.submitted, e.id, e
 FROM element e JOIN allocation a ON a.id = e.allocation WHERE e.state != 'ended'
 ORDER BY a.submitted, e.allocation, e.number
 
+-- name: read_element
+SELECT e.allocation, e.number, a.pool, a.kind, a.variables, a.submitted, e.id, e.state, e.reason, e.agent
+FROM element e JOIN allocation a ON a.id = e.allocation WHERE e.allocation = ? AND e.number = ?
+
 -- name: forget_elements
 DELETE FROM element
 

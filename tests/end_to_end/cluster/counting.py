@@ -1,6 +1,6 @@
 """Count the commands of a batch system: programs of their names note each call, then become it.
 
-What is called in one of its jobs is told apart: "in job: squeue".
+What a job calls is told apart: "at a node: squeue".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.beds import give
 
 
-NOTING = '#!/bin/sh\necho "${{SLURM_JOB_ID:+in job: }}{name}" >>{log}\nexec {real} "$@"\n'
+NOTING = '#!/bin/sh\necho "${{SLURMD_NODENAME:+at a node: }}{name}" >>{log}\nexec {real} "$@"\n'
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from .counting import counter_in
 from .sessions import Session, open_session
 
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]  # it waits for walltimes
 
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol")
 JOBS = """

@@ -1,8 +1,9 @@
-"""Start agents by hand: local ones, or an array of them at a batch system."""
+"""Start by hand, locally or at a batch system: agents, and there the coordinator, too."""
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 
 from batchpilot_agent.launch import launch_local
@@ -13,7 +14,26 @@ from . import control
 from .errors import BatchpilotError
 from .pools import AgentPool, BatchPool, External, Local, RemotePool, from_records
 from .requesting import ask_for_agents, scripts_of
+from .seat import Seat
+from .seating import Seating
 from .store.database import Database
+
+
+def seat_coordinator(paths: RegistryPaths, pool: str, walltime: float | None = None) -> Seat:
+    """Have the coordinator run in an allocation of a batch system from now on.
+
+    Args:
+        paths: The registry's files.
+        pool: Pool through which it is submitted.
+        walltime: Seconds, by default those of the pool's agents, or a day.
+
+    Raises:
+        CoordinatorFailed: It does so already.
+        LaunchError: The batch system refuses.
+    """
+    if os.environ.get("BATCHPILOT_BROKER_URL"):
+        control.start_broker(paths)  # the node learns of it by the record alone
+    return Seating(paths).take(pool, walltime)
 
 
 def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> list[str]:

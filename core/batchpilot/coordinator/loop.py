@@ -13,6 +13,7 @@ from batchpilot.errors import BrokerError, TermSuperseded
 from batchpilot.monitoring import MetricsSettings, chosen
 from batchpilot.pools import Local, from_records
 from batchpilot.registry.finding import Finding
+from batchpilot.store.database import Database
 from batchpilot.store.owner import Office
 from batchpilot.store.tombstones import coordinator_segment
 from batchpilot_agent.segments import SegmentWriter, create_segment
@@ -79,7 +80,7 @@ class Coordinator:
         given: Mapping[str, Any] | None = None,
     ) -> None:
         self._given = given or {}
-        self._registry = Finding(paths)
+        self._registry = Finding(paths, database=Database(paths))
         self._office = Office(paths, self._registry.database)
         self._linger = linger
         self._stopping = False

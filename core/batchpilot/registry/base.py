@@ -39,6 +39,9 @@ from batchpilot_broker.paths import RegistryPaths
 LONGEST_ROOT = 440
 """SQLite takes paths of 512 bytes; the longest of ours is that of a backup in the making."""
 
+FOLLOW_EVERY = 1.0
+"""Seconds between two looks whether the owner is another host now."""
+
 
 class RegistryBase:
     """Hold an open registry.
@@ -62,10 +65,13 @@ class RegistryBase:
         self.writeable = writeable
         self._why_read_only = why_read_only
         owner = read_owner(paths)
-        self._db = database or (Database(paths) if writeable and owner.here else reading(paths))
+        self._open = database or (Database(paths) if writeable and owner.here else reading(paths))
+        self._follows = database is None
+        self._former: list[Database] = []
+        self._looked = time.monotonic()
         self._elsewhere: Elsewhere | None = None
-        if isinstance(self._db, Snapshot):
-            self._elsewhere = Elsewhere(paths, self._db)
+        if isinstance(self._open, Snapshot):
+            self._elsewhere = Elsewhere(paths, self._open)
             self._elsewhere.refresh()
         self.id = owner.id
         self.instance = owner.instance
@@ -81,15 +87,33 @@ class RegistryBase:
         return self.paths.root
 
     @property
+    def _db(self) -> Database:
+        """Return the open database: where the coordinator has taken its seat, a snapshot."""
+        now = time.monotonic()
+        if now - self._looked > FOLLOW_EVERY:
+            self._looked = now
+            self._follow_seat()
+        return self._open
+
+    def _follow_seat(self) -> None:
+        """Ask the owner from now on, where this host was it until the coordinator took its seat."""
+        if self._elsewhere is not None or not self._follows or self._open.busy:
+            return
+        if self.paths.seat.exists() and not read_owner(self.paths).here:
+            snapshot = Snapshot(self.paths)
+            self._former.append(self._open)  # what has begun to read there may go on
+            self._open, self._elsewhere = snapshot, Elsewhere(self.paths, snapshot)
+
+    @property
     def database(self) -> Database:
         """Return the open database, for parts of batchpilot that are no methods of a registry."""
         return self._db
 
     def told_of_owner(self) -> str:
         """Return who owns the registry and what that means here; "" where this host does."""
-        if self._elsewhere is None or not isinstance(self._db, Snapshot):
+        if self._elsewhere is None or not isinstance(self._open, Snapshot):
             return ""
-        age = duration(max(0.0, time.time() - self._db.written))
+        age = duration(max(0.0, time.time() - self._open.written))
         return (
             f"{self._elsewhere.host} owns {self.paths.root}: what you see here is a copy made "
             f"{age} ago, what you change is done by the coordinator there"
@@ -97,7 +121,8 @@ class RegistryBase:
 
     def close(self) -> None:
         """Close the database; the registry can be loaded again at any time."""
-        self._db.close()
+        for database in (self._open, *self._former):
+            database.close()
         if self._elsewhere is not None:
             self._elsewhere.close()
 
@@ -117,6 +142,7 @@ class RegistryBase:
     def _check_here(self) -> None:
         """Refuse what only the host can do that owns the registry."""
         self._check_writeable()
+        self._follow_seat()
         if self._elsewhere is not None:
             raise ReadOnly(
                 f"{self._elsewhere.host} owns {self.paths.root}, and only there this can be done",
@@ -132,6 +158,7 @@ class RegistryBase:
             Whether it has done it, and what it returned.
         """
         self._check_writeable()
+        self._follow_seat()
         request = secrets.token_hex(16)
         while self._elsewhere is not None:
             if self._elsewhere.await_word():
@@ -163,7 +190,7 @@ class RegistryBase:
             elsewhere.take_over()
         except AlreadyOwned:
             return False
-        snapshot, self._db = self._db, Database(self.paths)
+        snapshot, self._open = self._open, Database(self.paths)
         self._elsewhere = None
         snapshot.close()
         return True

@@ -162,15 +162,27 @@ def _is_free(port: int) -> bool:
         return all(sock.connect_ex(("127.0.0.1", port + n)) != 0 for n in range(20))
 
 
+def _subnet() -> str:
+    """Return a network of three numbers that no other worker's bed uses."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return f"10.{180 + os.getpid() % 60}.{worker}"
+
+
 @contextlib.contextmanager
-def open_slurm(nodes: int = 3) -> Iterator[SlurmTestbed]:
-    """Give a real Slurm; where there cannot be one, the test is skipped."""
+def open_slurm(nodes: int = 3, *, netns: bool = False) -> Iterator[SlurmTestbed]:
+    """Give a real Slurm; where there cannot be one, the test is skipped.
+
+    Args:
+        nodes: How many nodes.
+        netns: Whether they have names, networks, processes and /var/tmp of their own.
+    """
     if os.getuid() or not shutil.which("slurmctld") or not shutil.which("munged"):
         pytest.skip("a real Slurm needs root and Debian's slurm-wlm: scripts/test-deps")
     bed = SlurmTestbed(Path(tempfile.mkdtemp(prefix="batchpilot-slurm-")), _port())
     bed.place.chmod(0o755)
     try:
-        bed.do("up", "-n", str(nodes), "--port", str(bed.port))
+        apart = ["--netns", "--subnet", _subnet()] if netns else []
+        bed.do("up", "-n", str(nodes), "--port", str(bed.port), *apart)
         yield bed
     finally:
         bed.do("down", "--purge")

@@ -53,12 +53,14 @@ class Sitter:
         pid: Its process there.
         began: Unix time at which it began.
         left: Why it has left, "" while it is there.
+        failed: Whether it has left because something is wrong there.
     """
 
     host: str
     pid: int
     began: float
     left: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Look:
         ended: Whether it has certainly ended.
         reason: Why, in the batch system's words.
         known: Whether the batch system knows it.
+        failed: Whether it ended as nothing should.
         tried: Unix time at which another one was last asked for in vain.
     """
 
@@ -77,6 +80,7 @@ class Look:
     ended: bool
     reason: str
     known: bool = True
+    failed: bool = False
     tried: float = 0.0
 
 

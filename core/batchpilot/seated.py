@@ -32,7 +32,7 @@ from .seat import Seat, Sitter, read_seat, relief, write_record
 from .seating import Seating
 from .store.owner import read_owner
 from .store.snapshots import Snapshot, reading
-from .supervisor import Supervisor
+from .supervisor import SUPERSEDED, Supervisor
 
 
 LEAST_LEAD = 600.0
@@ -124,17 +124,18 @@ class Seated:
         self._chain = Chain(seat, Seating(self._paths), lambda: has_unfinished(self._paths))
         sitter = Sitter(host=host_name(), pid=os.getpid(), began=time.time())
         write_record(self._paths.sitter(self._allocation), sitter)
-        left = "it failed"
+        left, failed = "it failed", True
         try:
             status = self._supervise()
-            left = self._why(status)
+            left, failed = self._why(status), status not in (0, SUPERSEDED)
         except BatchpilotError as error:
             left = error.message
             raise
         else:
             return status
         finally:
-            write_record(self._paths.sitter(self._allocation), replace(sitter, left=left))
+            sitter = replace(sitter, left=left, failed=failed and not self._stopped)
+            write_record(self._paths.sitter(self._allocation), sitter)
 
     def _supervise(self) -> int:
         """Supervise once this host owns the registry, and leave nothing behind."""

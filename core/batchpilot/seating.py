@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from batchpilot_agent.errors import LaunchError, LaunchPostponed
 from batchpilot_agent.launchers.keeping import read_submitted
@@ -94,7 +95,7 @@ class Seating:
         """See that a coordinator is in office, or that its allocation has not ended.
 
         Raises:
-            CoordinatorFailed: Another one is needed and refused for good.
+            CoordinatorFailed: Something is wrong there, or another one is refused for good.
         """
         if not self._is_needed():
             return
@@ -167,6 +168,7 @@ class Seating:
             ended=status.state is ElementState.ENDED or vanished,
             reason=status.reason,
             known=status.known,
+            failed=status.failed or vanished,
         )
         write_record(self._paths.look(seat.allocation), look)
         return look
@@ -175,6 +177,7 @@ class Seating:
         """Submit another allocation; what was refused for now is tried again in a minute."""
         now = self._clock()
         last = read_look(self._paths, seat.allocation)
+        self._check_failure(seat, last)
         if last is not None and now - last.tried < ASK_EVERY:
             return
         try:
@@ -187,6 +190,20 @@ class Seating:
                 f"{seat.pool} does not take the coordinator's allocation: {error.message}",
                 remedy="mend the pool, or `batchpilot coordinator stop` to do without",
             ) from error
+
+    def _check_failure(self, seat: Seat, last: Look | None) -> None:
+        """Say what went wrong in an allocation: in another one it would, too."""
+        sitter = read_sitter(self._paths, seat.allocation)
+        output = self._paths.element_output(seat.allocation, 1)
+        if sitter is not None:
+            why = sitter.left if sitter.failed else ""
+        else:
+            why = f"{last.reason}: {_last_line(output)}" if last is not None and last.failed else ""
+        if why:
+            raise CoordinatorFailed(
+                f"the coordinator failed in {seat.job} of {seat.pool}: {why}",
+                remedy=f"see {output}; mend that, then run `batchpilot coordinator submit` again",
+            )
 
     def _submit(self, pool: BatchPool, walltime: float, before: Seat | None) -> Seat:
         """Name an allocation, so that it may begin at once, and submit it."""
@@ -237,6 +254,11 @@ class Seating:
                 return stored
         finally:
             database.close()
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").split("\n") if path.exists() else []
+    return next((line for line in reversed(lines) if line.strip()), "it has said nothing")
 
 
 def seat_request(

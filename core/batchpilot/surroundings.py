@@ -19,7 +19,7 @@ def environment() -> dict[str, str]:
 def python_path(old: str) -> str:
     """Return a search path with the source roots of those packages of ours that are loaded."""
     roots = {str(Path(sys.modules[name].__file__ or "").parent.parent) for name in _loaded()}
-    return os.pathsep.join(filter(None, [*sorted(roots), *old.split(os.pathsep)]))
+    return os.pathsep.join(dict.fromkeys(filter(None, [*sorted(roots), *old.split(os.pathsep)])))
 
 
 def _loaded() -> list[str]:

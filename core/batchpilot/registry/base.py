@@ -28,7 +28,7 @@ from batchpilot.errors import AlreadyOwned, ReadOnly, RegistryExists, RegistryMi
 from batchpilot.store.database import Database, Transaction, create
 from batchpilot.store.locks import locked
 from batchpilot.store.owner import Owner, read_owner, seated, write_owner
-from batchpilot.store.snapshots import Snapshot, reading
+from batchpilot.store.snapshots import Snapshot, last_copy, last_written, reading
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_broker.access import key_mark
 from batchpilot_broker.files import write_aside
@@ -95,14 +95,22 @@ class RegistryBase:
             self._follow_seat()
         return self._open
 
-    def _follow_seat(self) -> None:
-        """Ask the owner from now on, where this host was it until the coordinator took its seat."""
+    def _follow_seat(self, *, at_once: bool = False) -> None:
+        """Ask the owner from now on, where this host was it until the coordinator took its seat.
+
+        Args:
+            at_once: Whether to do so though no copy shows yet all that is known here.
+        """
         if self._elsewhere is not None or not self._follows or self._open.busy:
             return
-        if self.paths.seat.exists() and not read_owner(self.paths).here:
-            snapshot = Snapshot(self.paths)
-            self._former.append(self._open)  # what has begun to read there may go on
-            self._open, self._elsewhere = snapshot, Elsewhere(self.paths, snapshot)
+        if not self.paths.seat.exists() or read_owner(self.paths).here:
+            return
+        if not at_once and last_copy(self.paths) < last_written(self._open.path):
+            self.paths.looked.touch(0o600)
+            return
+        snapshot = Snapshot(self.paths)
+        self._former.append(self._open)  # what has begun to read there may go on
+        self._open, self._elsewhere = snapshot, Elsewhere(self.paths, snapshot)
 
     @property
     def database(self) -> Database:
@@ -142,7 +150,7 @@ class RegistryBase:
     def _check_here(self) -> None:
         """Refuse what only the host can do that owns the registry."""
         self._check_writeable()
-        self._follow_seat()
+        self._follow_seat(at_once=True)
         if self._elsewhere is not None:
             raise ReadOnly(
                 f"{self._elsewhere.host} owns {self.paths.root}, and only there this can be done",
@@ -158,7 +166,7 @@ class RegistryBase:
             Whether it has done it, and what it returned.
         """
         self._check_writeable()
-        self._follow_seat()
+        self._follow_seat(at_once=True)
         request = secrets.token_hex(16)
         while self._elsewhere is not None:
             if self._elsewhere.await_word():

@@ -66,6 +66,7 @@ class Snapshot(Database):
         self._mark: object = None
         self._looked = 0.0
         self._version = 0
+        self._written = 0.0
         self._expected: set[str] = set()
         super().__init__(paths, writeable=False)
 
@@ -113,13 +114,17 @@ class Snapshot(Database):
         return _source(self.paths)[0]
 
     def _look(self) -> None:
-        """Read the snapshot again where there is another one."""
+        """Read the snapshot again where there is another one, and none of before.
+
+        A coordinator that has just taken office has no copy yet that is younger than the database.
+        """
         now = time.monotonic()
         if now - self._looked < LOOK_EVERY:
             return
         self._looked = now
         self.ask()
-        if _source(self.paths)[1] != self._mark:
+        path, mark = _source(self.paths)
+        if mark != self._mark and last_written(path) >= self._written:
             old, self._connection = self._connection, self._open()
             old.close()
 
@@ -154,7 +159,7 @@ class Snapshot(Database):
                 time.sleep(_PAUSE)
                 continue
             self.path, self._mark = path, mark
-            self._written = _last_written(path)
+            self._written = last_written(path)
             self._version += 1
             return connection
 
@@ -246,5 +251,11 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
 
-def _last_written(path: Path) -> float:
+def last_copy(paths: RegistryPaths) -> float:
+    """Return the Unix time at which what another host reads was written."""
+    return last_written(_source(paths)[0])
+
+
+def last_written(path: Path) -> float:
+    """Return the Unix time at which a database was last written."""
     return max(mtime for mtime, _, _ in _stamps(path)) / 1e9

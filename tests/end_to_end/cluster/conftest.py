@@ -116,19 +116,25 @@ def slurm_bed() -> Iterator[SlurmTestbed]:
         yield bed
 
 
-def _site(kind: str, place: Path, user: str, environment: dict[str, str]) -> Iterator[Site]:
+def _open_site(kind: str, place: Path, user: str, environment: dict[str, str]) -> Iterator[Site]:
     with open_python(place, user) as python:
-        study = place / "study"
-        study.mkdir()
-        give(study, user)
-        site = Site(kind, study, python, environment)
-        try:
-            yield site
-        finally:
-            if (study / "registry").exists():
-                site.call("agents", "stop", "registry")
-                site.call("coordinator", "stop", "registry")
-                python.run("-c", FORGET, environment=environment, cwd=study)
+        site = _study(kind, place, python, environment)
+        yield site
+        _clear(site)
+
+
+def _study(kind: str, place: Path, python: UserPython, environment: dict[str, str]) -> Site:
+    study = place / "study"
+    study.mkdir()
+    give(study, python.user)
+    return Site(kind, study, python, environment)
+
+
+def _clear(site: Site) -> None:
+    if (site.place / "registry").exists():
+        site.call("agents", "stop", "registry")
+        site.call("coordinator", "stop", "registry")
+        site.python.run("-c", FORGET, environment=site.environment, cwd=site.place)
 
 
 @pytest.fixture(params=[*FAKES, pytest.param("Slurm", marks=pytest.mark.cluster)])
@@ -137,10 +143,24 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     with open_place(user) as place:
         if request.param == "Slurm":
             bed: SlurmTestbed = request.getfixturevalue("slurm_bed")
-            yield from _site("Slurm", place, user, bed.environment)
+            yield from _open_site("Slurm", place, user, bed.environment)
             return
         with open_farm(request.param.lower(), place, user) as (_, environment):
-            yield from _site(request.param, place, user, environment)
+            yield from _open_site(request.param, place, user, environment)
+
+
+@pytest.fixture
+def apart_site() -> Iterator[Site]:
+    """Give one with a real Slurm whose nodes are hosts of their own."""
+    user = normal_user()
+    with (
+        open_place(user) as place,
+        open_python(place, user) as python,
+        open_slurm(2, netns=True) as bed,  # nodes see what was mounted before them
+    ):
+        site = _study("Slurm", place, python, bed.environment)
+        yield site
+        site.call("coordinator", "stop", "registry")
 
 
 @pytest.fixture
@@ -148,7 +168,7 @@ def pbs_site() -> Iterator[Site]:
     """Give one with a fake PBS, for what does not differ between them."""
     user = normal_user()
     with open_place(user) as place, open_farm("pbs", place, user) as (_, environment):
-        yield from _site("PBS", place, user, environment)
+        yield from _open_site("PBS", place, user, environment)
 
 
 @dataclass(frozen=True)
@@ -200,7 +220,7 @@ def ssh_site() -> Iterator[SSHSite]:
     if not user:
         pytest.skip("hosts with networks of their own need root")
     with open_place(user) as place:
-        for site in _site("SSH", place, user, dict(os.environ)):
+        for site in _open_site("SSH", place, user, dict(os.environ)):
             with _hosts(place, user) as bed:
                 yield SSHSite(site, bed)
                 site.call("agents", "stop", "registry")
@@ -211,7 +231,7 @@ def mixed_site(slurm_bed: SlurmTestbed) -> Iterator[SSHSite]:
     """Give the same hosts beside a real Slurm."""
     user = normal_user()
     with open_place(user) as place:
-        for site in _site("Slurm", place, user, slurm_bed.environment):
+        for site in _open_site("Slurm", place, user, slurm_bed.environment):
             with _hosts(place, user) as bed:
                 yield SSHSite(site, bed)
                 site.call("agents", "stop", "registry")

@@ -158,7 +158,8 @@ class Coordinator:
         """Come to know what happened while no coordinator was there."""
         now = self._clock()
         self._desk.broker.take(self._desk.term)
-        self._settle()
+        if self._settle():  # what agents hold is theirs until they had the time to say so
+            self.auditor.after_loss(now)
         self._read_pools()
         self.applier.read_tails()
         self.judge.start()
@@ -294,18 +295,23 @@ class Coordinator:
         self.feeder.forget_broker()
         self.auditor.after_loss(now)
 
-    def _settle(self) -> None:
-        """Where the broker has lost its data, or has those of long ago, fill it again."""
+    def _settle(self) -> bool:
+        """Where the broker has lost its data, or has those of long ago, fill it again.
+
+        Returns:
+            Whether it has.
+        """
         with self._desk.db.read() as tx:
             known = int(tx.meta("generation", 0))
         generation = self._desk.broker.settle_generation(known, pulse=self._pulse)
         if generation == known:
-            return
+            return False
         self._pulse = 0
         self._desk.broker.take(self._desk.term)
         with self._desk.db.write() as tx:
             tx.set_meta("generation", generation)
             tx.set_meta("stream", "0")
+        return known > 0
 
 
 def _say(happening: Happening) -> None:

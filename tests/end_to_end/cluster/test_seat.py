@@ -87,7 +87,7 @@ def test_a_chain_of_allocations_carries_a_study_and_nothing_runs_where_the_sessi
     apart_site: Site, until: Until
 ) -> None:
     site, registry = apart_site, apart_site.place / "registry"
-    ran = _make(site, jobs=80, seconds=0.7, slots=1, max_agents=2, resources={"walltime": 600})
+    ran = _make(site, jobs=80, seconds=0.7, slots=1, max_agents=2, resources={"walltime": 600, "ncpus": 3})
 
     first = site.call("coordinator", "submit", "registry", "--pool", "slurm", "--walltime", "90")
     session = _start(site, SUBMIT_AND_WAIT)

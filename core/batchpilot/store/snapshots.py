@@ -171,7 +171,7 @@ def _source(paths: RegistryPaths) -> tuple[Path, object]:
     copies = [paths.snapshot, *paths.backup.glob("registry-*.db")] if owner.get("pid") else []
     written, path = max(((_stamp(copy)[0], copy) for copy in copies), default=(0, database))
     path = path if written else database
-    return path, (path, *_stamps(path))
+    return path, (path, *stamps(path))
 
 
 def _opened_copy(path: Path) -> sqlite3.Connection:
@@ -197,10 +197,10 @@ def copy_files(source: Path, target: Path) -> None:
         sqlite3.DatabaseError: The copy is damaged.
     """
     for _ in range(_TRIES):
-        before = _stamps(source)
+        before = stamps(source)
         for suffix in ("", *_COMPANIONS):
             _copy(Path(f"{source}{suffix}"), Path(f"{target}{suffix}"))
-        if _stamps(source) == before and _is_whole(target):
+        if stamps(source) == before and _is_whole(target):
             break
         time.sleep(_PAUSE)
     else:
@@ -234,7 +234,8 @@ def _is_whole(copy: Path) -> bool:
     return copy.stat().st_size >= pages * (65536 if size == 1 else size)
 
 
-def _stamps(path: Path) -> list[tuple[int, int, int]]:
+def stamps(path: Path) -> list[tuple[int, int, int]]:
+    """Return what is another one when a database has been written to."""
     return [_stamp(Path(f"{path}{suffix}")) for suffix in ("", *_COMPANIONS)]
 
 
@@ -258,4 +259,4 @@ def last_copy(paths: RegistryPaths) -> float:
 
 def last_written(path: Path) -> float:
     """Return the Unix time at which a database was last written."""
-    return max(mtime for mtime, _, _ in _stamps(path)) / 1e9
+    return max(mtime for mtime, _, _ in stamps(path)) / 1e9

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -34,10 +35,10 @@ from .errors import (
 from .monitoring import words_of
 from .notices import warn
 from .seat import read_seat, standing
+from .store import launches
 from .store.agents import live_agents
 from .store.allocations import pilots_alive
 from .store.database import Database
-from .store.launches import resume_pools
 from .store.owner import read_owner
 from .store.snapshots import reading
 from .surroundings import environment, scope
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 
 START_SECONDS = 30.0
 SUPERSEDED = 75
+
+Hold = Callable[[RegistryPaths, bool], None]
+"""Note at the owner's whether agents are stopped."""
 
 _log = logging.getLogger("batchpilot.control")
 _supervisors: dict[Path, subprocess.Popen[bytes]] = {}
@@ -267,12 +271,8 @@ def agents(paths: RegistryPaths) -> list[dict[str, Any]]:
 
 def awaited_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
     """Return the agents that were asked for at batch systems and have not come yet."""
-    database = Database(paths, writeable=False)
-    try:
-        with database.read() as tx:
-            pilots = pilots_alive(tx)
-    finally:
-        database.close()
+    with closing(reading(paths)) as database, database.read() as tx:
+        pilots = pilots_alive(tx)
     return [
         {
             "pool": pilot.pool,
@@ -286,10 +286,12 @@ def awaited_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
     ]
 
 
-def stop_agents(paths: RegistryPaths, ids: list[str] | None = None) -> list[str]:
+def stop_agents(
+    paths: RegistryPaths, ids: list[str] | None = None, hold: Hold | None = None
+) -> list[str]:
     """Let agents drain and leave; with no ids all, and none are started until resumed."""
     if ids is None:
-        _set_stopped(paths, stopped=True)
+        (hold or hold_agents)(paths, True)
     chosen = [a for a in _live_agents(paths) if ids is None or a["id"] in ids]
     for agent in chosen:
         if agent["host"] == host_name():  # the coordinator tells the others
@@ -297,31 +299,22 @@ def stop_agents(paths: RegistryPaths, ids: list[str] | None = None) -> list[str]
     return [agent["id"] for agent in chosen]
 
 
-def resume_agents(paths: RegistryPaths) -> None:
+def resume_agents(paths: RegistryPaths, hold: Hold | None = None) -> None:
     """Let agents be started again, also of pools that were paused for their failures."""
-    _set_stopped(paths, stopped=False)
+    (hold or hold_agents)(paths, False)
     ensure(paths)
 
 
 def _live_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
-    database = reading(paths)
-    try:
-        with database.read() as tx:
-            known = live_agents(tx)
-    finally:
-        database.close()
+    with closing(reading(paths)) as database, database.read() as tx:
+        known = live_agents(tx)
     return [asdict(a) for a in known if a.host != host_name() or _alive(a.pid)]
 
 
-def _set_stopped(paths: RegistryPaths, *, stopped: bool) -> None:
-    database = Database(paths)
-    try:
-        with database.write() as tx:
-            tx.set_meta("agents_stopped", int(stopped))
-            if not stopped:
-                resume_pools(tx)
-    finally:
-        database.close()
+def hold_agents(paths: RegistryPaths, stopped: bool) -> None:
+    """Note on this host, the owner, whether agents are stopped."""
+    with closing(Database(paths)) as database, database.write() as tx:
+        launches.hold_agents(tx, stopped=stopped)
 
 
 def _launch_supervisor(paths: RegistryPaths) -> subprocess.Popen[bytes]:

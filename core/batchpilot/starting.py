@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import closing
 
 from batchpilot_agent.launch import launch_local
 from batchpilot_broker.journal import LogFormat
 from batchpilot_broker.paths import RegistryPaths
 
 from . import control
-from .errors import BatchpilotError
+from .elsewhere import Elsewhere
+from .errors import BatchpilotError, OwnershipLost
 from .pools import AgentPool, BatchPool, External, Local, RemotePool, from_records
 from .requesting import ask_for_agents, scripts_of
 from .seat import Seat
 from .seating import Seating
 from .store.database import Database
+from .store.owner import read_owner
+from .store.snapshots import Snapshot, reading
 
 
 def seat_coordinator(paths: RegistryPaths, pool: str, walltime: float | None = None) -> Seat:
@@ -58,6 +62,29 @@ def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> l
     return [_start_local(paths, chosen) for _ in range(n)]
 
 
+def hold_agents(paths: RegistryPaths, stopped: bool) -> None:
+    """Let no agents be started until they are resumed, or resume them, whichever host owns.
+
+    Raises:
+        BatchpilotError: The owner, another host, cannot be asked.
+    """
+    if read_owner(paths).here:
+        control.hold_agents(paths, stopped)
+        return
+    elsewhere = Elsewhere(paths, Snapshot(paths))
+    try:
+        done = elsewhere.lives() and elsewhere.await_word()
+        if done:
+            done, _ = elsewhere.ask(secrets.token_hex(16), "_hold_agents", (stopped,), {})
+    finally:
+        elsewhere.close()
+    if not done:
+        raise OwnershipLost(
+            f"no coordinator on {elsewhere.host}, which owns {paths.root}, is heard of",
+            remedy="start or submit one by a change, a submission or a wait; then do it again",
+        )
+
+
 def dry_run(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> list[str]:
     """Return the job scripts with which agents would be asked for.
 
@@ -74,10 +101,8 @@ def dry_run(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> list[s
 
 
 def _chosen_pool(paths: RegistryPaths, pool: str | None) -> AgentPool:
-    database = Database(paths, writeable=False)
-    with database.read() as tx:
+    with closing(reading(paths)) as database, database.read() as tx:
         stored = tx.meta("pools")
-    database.close()
     pools = from_records(json.loads(stored)) if stored else [Local()]
     for each in pools:
         if isinstance(each, External) or not isinstance(each, AgentPool):

@@ -173,7 +173,10 @@ def stop(directory: str, names: tuple[str, ...]) -> None:
     Without IDs all of them, and none comes again until `agents resume`. Prints the ids of those
     that were told.
     """
-    for agent in control.stop_agents(paths_of(directory), list(names) or None):
+    from batchpilot import starting  # noqa: PLC0415 - loads pools, which the others need not
+
+    paths = paths_of(directory)
+    for agent in control.stop_agents(paths, list(names) or None, starting.hold_agents):
         click.echo(agent)
 
 
@@ -181,5 +184,7 @@ def stop(directory: str, names: tuple[str, ...]) -> None:
 @registry_argument
 def resume(directory: str) -> None:
     """Let agents come again after `agents stop`."""
-    control.resume_agents(paths_of(directory))
+    from batchpilot import starting  # noqa: PLC0415 - loads pools, which the others need not
+
+    control.resume_agents(paths_of(directory), starting.hold_agents)
     click.echo("Agents come again as there is work.", err=True)

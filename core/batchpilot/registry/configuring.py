@@ -13,6 +13,7 @@ from batchpilot.asking import by_owner
 from batchpilot.configuration import Names, checked_limit, checked_names
 from batchpilot.dependencies import store_dependencies
 from batchpilot.resources import check_resources
+from batchpilot.store.launches import hold_agents
 from batchpilot_agent.manifest import Dependencies
 from batchpilot_agent.objects import ObjectStore
 
@@ -76,6 +77,12 @@ class Configuring(RegistryBase):
             exports=self._setting("exports", {}),
             work_dir=self.work_dir,
         )
+
+    @by_owner
+    def _hold_agents(self, stopped: bool) -> None:
+        """Let no agents be started until they are resumed; or resume them."""
+        with self._changing() as tx:
+            hold_agents(tx, stopped=stopped)
 
     @by_owner
     def _set(self, name: str, value: object) -> None:

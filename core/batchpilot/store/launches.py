@@ -64,6 +64,13 @@ def resume_pools(tx: Transaction) -> None:
         _keep(tx, {pool: failure for pool, failure in noted.items() if not failure.paused})
 
 
+def hold_agents(tx: Transaction, *, stopped: bool) -> None:
+    """Let no agents be started until they are resumed; or resume them, and paused pools too."""
+    tx.set_meta("agents_stopped", int(stopped))
+    if not stopped:
+        resume_pools(tx)
+
+
 def read_failures(paths: RegistryPaths) -> list[LaunchFailure]:
     """Return the same of a registry that is not open."""
     database = reading(paths)

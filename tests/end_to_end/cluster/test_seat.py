@@ -144,12 +144,17 @@ def test_a_chain_of_allocations_carries_a_study_and_nothing_runs_where_the_sessi
     until(lambda: study.sitters[0]["left"], 60)
     changed = time.time()
     found = _end(session)
+    listed = site.document("agents", "list", "registry")["agents"]
+    told = site.call("agents", "stop", "registry").split()
 
     assert found["ended"]
     assert found["before"] == ""
     assert "owns" in found["after"]
     assert sorted(job for job, _, _ in study.runs) == list(range(12))
     assert any(began < changed < ended for _, began, ended in study.runs)
+    assert {agent["host"] for agent in listed} <= {"node1", "node2"}
+    assert set(told) == {agent["id"] for agent in listed}
+    until(lambda: site.document("agents", "list", "registry")["agents"] == [])
     assert study.sitters[0]["left"] == "another one took its place"
     assert [sitter["host"] for sitter in study.sitters[:2]] == ["node1", "node2"]
     assert study.record("owner.json")["database"] == "registry-4.db"

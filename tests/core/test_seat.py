@@ -319,6 +319,23 @@ def test_sessions_of_before_ask_the_host_to_which_the_coordinator_has_gone(site:
     assert site.registry.get_status().defined == 2
 
 
+def test_what_only_the_owner_can_do_is_done_here_where_the_owner_has_left(
+    site: Site, seat: Seat
+) -> None:
+    site.registry.batch_map(abs, x=[-1, -2])
+    write_owner(site.paths, replace(read_owner(site.paths), host="node7"))
+    site.registry._follow_seat()
+    assert site.registry._elsewhere is not None
+    site.registry._elsewhere._still.limit = 0.2
+
+    with pytest.warns(BatchpilotWarning, match="taken .* over from node7|no coordinator on node7"):
+        site.registry.sweep()
+
+    assert seat.job
+    assert read_owner(site.paths).here
+    assert site.registry.told_of_owner() == ""
+
+
 def test_a_session_reads_on_here_until_a_copy_shows_what_it_knows(site: Site, seat: Seat) -> None:
     site.registry.database.back_up(1)
     site.registry.batch_map(abs, x=[-1, -2])

@@ -42,6 +42,8 @@ LONGEST_ROOT = 440
 FOLLOW_EVERY = 1.0
 """Seconds between two looks whether the owner is another host now."""
 
+LEAVING_PAUSE = 0.2
+
 
 class RegistryBase:
     """Hold an open registry.
@@ -148,9 +150,14 @@ class RegistryBase:
             yield tx
 
     def _check_here(self) -> None:
-        """Refuse what only the host can do that owns the registry."""
+        """Refuse what only the host can do that owns the registry; where it has left, be that."""
         self._check_writeable()
         self._follow_seat(at_once=True)
+        while self._elsewhere is not None and not read_owner(self.paths).pid:
+            if self._elsewhere.await_word():
+                time.sleep(LEAVING_PAUSE)  # its last word at the broker is seen for some seconds
+            else:
+                self._become_owner(self._elsewhere)
         if self._elsewhere is not None:
             raise ReadOnly(
                 f"{self._elsewhere.host} owns {self.paths.root}, and only there this can be done",

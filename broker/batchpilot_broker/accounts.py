@@ -104,7 +104,8 @@ def _users(access: Access, version: tuple[int, int]) -> Iterator[str]:
     commands = [f"+{command}" for command in _COMMANDS]
     if version >= (7, 2):  # redis-py tells its name; older servers do not know that command
         commands.append("+client|setinfo")
-    yield "user default off resetpass -@all"
+    # Off: nobody is it. But it reads the log back, and Redis 7.0 asks for its rights at each EXEC.
+    yield "user default off resetpass ~* &* +@all"
     yield f"user {COORDINATOR} on {_hashed(access.password)} ~* &* +@all"
     yield " ".join((f"user {AGENTS} on {_hashed(agents.password)}", *keys, *commands))
 

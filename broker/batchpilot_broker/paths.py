@@ -3,11 +3,13 @@
     registry-<term>.db   the database of the owner that took over in that term
     objects/<hash>       functions, data and code, by content
     segments/            <agent>.results and <agent>.logs, one pair an agent
-    allocations/<id>/    rendered script, the scheduler's words, <element>.out of its agents
+    allocations/<id>/    rendered script, the scheduler's words, <element>.out of its agents;
+                         of a coordinator's seat also sitter.json and look.json
     backup/              the two newest copies of the database
     broker.json          0600: where the broker is, and its password
     secret               0600: the key of every seal
     owner.json           host, pid, term, heartbeat of the owner
+    seat.json            where the coordinator is to run, if a batch system starts it
     snapshot.db          what other hosts read; looked: touched by those that see no broker
     prometheus-targets.json   where the coordinator shows its metrics
     logs/                what coordinator, supervisor and agents say
@@ -94,6 +96,19 @@ class RegistryPaths:
     def owner(self) -> Path:
         """Return the record of the owner."""
         return self.root / "owner.json"
+
+    @property
+    def seat(self) -> Path:
+        """Return the record of the coordinator's seat, where a batch system starts it."""
+        return self.root / "seat.json"
+
+    def sitter(self, allocation: str) -> Path:
+        """Return what the supervisor that runs in an allocation says of itself."""
+        return self.allocation(allocation) / "sitter.json"
+
+    def look(self, allocation: str) -> Path:
+        """Return what the batch system said when it was last asked about a seat."""
+        return self.allocation(allocation) / "look.json"
 
     @property
     def targets(self) -> Path:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from batchpilot_broker.files import read_json
 from batchpilot_broker.host import boot_id, host_name, is_alive, process_start
@@ -34,12 +34,17 @@ from .errors import (
 )
 from .monitoring import words_of
 from .notices import warn
+from .seat import read_seat, standing
 from .store.agents import live_agents
 from .store.allocations import pilots_alive
 from .store.database import Database
 from .store.owner import read_owner
 from .store.snapshots import reading
+from .surroundings import environment, scope
 
+
+if TYPE_CHECKING:
+    from .seating import Seating
 
 START_SECONDS = 30.0
 SUPERSEDED = 75
@@ -80,12 +85,17 @@ class Nudger:
 def ensure(paths: RegistryPaths) -> None:
     """See that a supervisor watches over a coordinator, in office or coming.
 
+    Where the coordinator has a seat at a batch system, nothing is started on this host.
+
     Raises:
         BrokerUnavailable: There is no broker and none can be started.
         CoordinatorFailed: The supervisor could not start one.
         RegistryMissing: The registry is gone.
         OwnershipLost: Another host owns it.
     """
+    if paths.seat.exists():
+        _seating(paths).see_to()
+        return
     owner = read_owner(paths)
     if not owner.here:
         raise OwnershipLost(
@@ -105,6 +115,12 @@ def ensure(paths: RegistryPaths) -> None:
     _supervisors[paths.root] = _launch_supervisor(paths)
 
 
+def _seating(paths: RegistryPaths) -> Seating:
+    from .seating import Seating  # noqa: PLC0415 - launchers are needed only where there is a seat
+
+    return Seating(paths)
+
+
 def _supervised(paths: RegistryPaths) -> bool:
     """Tell whether the supervisor that left its name here lives."""
     record = read_json(paths.logs / "supervisor.json")
@@ -117,6 +133,7 @@ def _supervised(paths: RegistryPaths) -> bool:
 def start(paths: RegistryPaths) -> None:
     """Start supervisor, broker and coordinator where none runs, and wait until they work.
 
+    One that has a seat at a batch system is only seen to: it comes when its turn is there.
     A broker that BATCHPILOT_BROKER_URL names is the registry's from then on: coordinator and agents
     that are at another one come to it.
     """
@@ -125,6 +142,8 @@ def start(paths: RegistryPaths) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not read_owner(paths).coordinator_alive:
         ensure(paths)
+        if paths.seat.exists():
+            return
         if time.monotonic() > deadline:
             raise CoordinatorFailed(
                 f"no coordinator came into office within {START_SECONDS:.0f} s",
@@ -136,8 +155,12 @@ def start(paths: RegistryPaths) -> None:
 def stop(paths: RegistryPaths, *, agents: bool = True, timeout: float = 30.0) -> None:
     """Stop supervisor and coordinator, then the local agents, then the embedded broker.
 
+    A coordinator's seat at a batch system is given up, and its allocation cancelled.
     Agents drain: what runs is handed back uncharged and goes on at the next start.
     """
+    seat = read_seat(paths)
+    if seat is not None:
+        _seating(paths).give_up(seat, timeout)
     record = read_json(paths.logs / "supervisor.json")
     if record is not None and _supervised(paths):
         _end(record["pid"], record["pid_start"], timeout)
@@ -187,14 +210,23 @@ def run_foreground(paths: RegistryPaths, words: Sequence[str] = ()) -> NoReturn:
     Args:
         paths: The registry's files.
         words: Options for the coordinators that it starts.
+
+    Raises:
+        CoordinatorFailed: It has a seat at a batch system.
     """
+    seat = standing(paths)
+    if seat is not None:
+        raise CoordinatorFailed(
+            f"the coordinator of {paths.root} {seat.text}",
+            remedy="to have it here, give that up first: batchpilot coordinator stop",
+        )
     command = [*_command(paths), *words]
-    os.execve(command[0], command, _environment())  # noqa: S606 - our own program
+    os.execve(command[0], command, environment())  # noqa: S606 - our own program
 
 
 def coordinator_status(paths: RegistryPaths) -> dict[str, Any]:
-    """Return what is known of the coordinator: running pid host term heartbeat metrics."""
-    owner = read_owner(paths)
+    """Return what is known of the coordinator: running pid host term heartbeat metrics seat."""
+    owner, seat = read_owner(paths), standing(paths)
     return {
         "running": owner.coordinator_alive or owner.beats_elsewhere(time.time()),
         "pid": owner.pid or None,
@@ -202,6 +234,7 @@ def coordinator_status(paths: RegistryPaths) -> dict[str, Any]:
         "term": owner.term,
         "heartbeat": owner.heartbeat,
         "metrics": owner.metrics or None,
+        "seat": None if seat is None else seat.text,
     }
 
 
@@ -234,12 +267,8 @@ def agents(paths: RegistryPaths) -> list[dict[str, Any]]:
 
 def awaited_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
     """Return the agents that were asked for at batch systems and have not come yet."""
-    database = reading(paths)
-    try:
-        with database.read() as tx:
-            pilots = pilots_alive(tx)
-    finally:
-        database.close()
+    with closing(reading(paths)) as database, database.read() as tx:
+        pilots = pilots_alive(tx)
     return [
         {
             "pool": pilot.pool,
@@ -254,12 +283,8 @@ def awaited_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
 
 
 def _live_agents(paths: RegistryPaths) -> list[dict[str, Any]]:
-    database = reading(paths)
-    try:
-        with database.read() as tx:
-            known = live_agents(tx)
-    finally:
-        database.close()
+    with closing(reading(paths)) as database, database.read() as tx:
+        known = live_agents(tx)
     return [asdict(a) for a in known if a.host != host_name() or _alive(a.pid)]
 
 
@@ -268,13 +293,13 @@ def _launch_supervisor(paths: RegistryPaths) -> subprocess.Popen[bytes]:
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         return subprocess.Popen(
-            [*_scope(), *_command(paths)],
+            [*scope(), *_command(paths)],
             stdin=subprocess.DEVNULL,
             stdout=fd,
             stderr=fd,
             cwd="/",
             start_new_session=True,
-            env=_environment(),
+            env=environment(),
         )
     finally:
         os.close(fd)
@@ -298,25 +323,6 @@ def kept(paths: RegistryPaths, name: str) -> Any:
     finally:
         database.close()
     return json.loads(stored) if stored else None
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment with this installation's source roots, installed or not."""
-    roots = {str(Path(sys.modules[name].__file__ or "").parent.parent) for name in _packages()}
-    old = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [*sorted(roots), *old]))}
-
-
-def _packages() -> tuple[str, ...]:
-    return ("batchpilot", "batchpilot_agent", "batchpilot_broker")
-
-
-def _scope() -> list[str]:
-    """Return the prefix that keeps daemons alive where systemd ends a session's processes."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime and Path(runtime, "systemd", "private").exists() and shutil.which("systemd-run"):
-        return ["systemd-run", "--user", "--scope", "--quiet", "--collect"]
-    return []
 
 
 def _failure(paths: RegistryPaths, status: int) -> BatchpilotError:

@@ -19,6 +19,7 @@ from .pools import Interactive, Local, Pool, RemotePool, from_records
 from .reasons import Cause, Reason
 from .registry.base import RegistryBase
 from .resources import check_servable
+from .seat import standing
 from .store.agents import ShownAgent, live_agents
 from .store.allocations import Pilot, pilots_alive
 from .store.launches import LaunchFailure, failing, launch_failures
@@ -115,7 +116,9 @@ def _in_session() -> Reason:
 
 
 def _no_coordinator(registry: RegistryBase, now: float) -> Iterator[Reason]:
-    why = silence_of(read_owner(registry.paths), now)
+    why, seat = silence_of(read_owner(registry.paths), now), standing(registry.paths)
+    if why and seat is not None:
+        why = f"the coordinator {seat.text}"
     if why:
         yield Reason(
             cause=Cause.NO_COORDINATOR, text=why, remedy=f"batchpilot wait {registry.file_dir}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from batchpilot_agent.launch import agent_command, clean_environment, probe_command
+from batchpilot_agent.launch import agent_command, clean_environment, launch_local, probe_command
 from batchpilot_agent.launchers.batch import BatchLauncher
 from batchpilot_agent.launchers.choosing import BATCH_SYSTEMS
 from batchpilot_agent.launchers.nouns import AllocationRequest
@@ -18,7 +19,7 @@ from batchpilot_agent.launchers.ssh import SSHLauncher, host_of
 from batchpilot_broker.journal import LogFormat
 from batchpilot_broker.paths import RegistryPaths
 
-from .pools import SSH, BatchPool, RemotePool
+from .pools import SSH, BatchPool, Local, RemotePool
 from .store.allocations import (
     Pilot,
     Stage,
@@ -119,6 +120,32 @@ def probe_request(pool: RemotePool, paths: RegistryPaths, allocation: str) -> Al
     request = request_of(pool, paths, allocation, 1, variables, log_format=LogFormat.TEXT)
     command = probe_command(paths, pool.python or sys.executable, allocation)
     return replace(request, command=tuple(command), walltime=PROBE_SECONDS)
+
+
+def start_local(
+    pool: Local, paths: RegistryPaths, log_format: str
+) -> tuple[str, subprocess.Popen[bytes]]:
+    """Start an agent of a local pool; return its name and its keeper.
+
+    Args:
+        pool: The pool.
+        paths: The registry.
+        log_format: How it writes its log, text or json.
+    """
+    agent = f"{pool.name}-{secrets.token_hex(4)}"
+    keeper = launch_local(
+        paths,
+        agent_id=agent,
+        pool=pool.name,
+        slots=pool.slots,
+        cores=pool.ncpus,
+        memory=pool.memory,
+        gpus=pool.gpus,
+        idle_timeout=pool.idle_timeout,
+        start=pool.start,
+        log_format=log_format,
+    )
+    return agent, keeper
 
 
 def _free_hosts(pool: SSH, taken: Sequence[str]) -> tuple[str, ...]:

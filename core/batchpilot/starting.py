@@ -1,19 +1,39 @@
-"""Start agents by hand: local ones, or an array of them at a batch system."""
+"""Start by hand, locally or at a batch system: agents, and there the coordinator, too."""
 
 from __future__ import annotations
 
 import json
-import secrets
+import os
+from contextlib import closing
 
-from batchpilot_agent.launch import launch_local
 from batchpilot_broker.journal import LogFormat
 from batchpilot_broker.paths import RegistryPaths
 
 from . import control
 from .errors import BatchpilotError
 from .pools import AgentPool, BatchPool, External, Local, RemotePool, from_records
-from .requesting import ask_for_agents, scripts_of
+from .requesting import ask_for_agents, scripts_of, start_local
+from .seat import Seat
+from .seating import Seating
 from .store.database import Database
+from .store.snapshots import reading
+
+
+def seat_coordinator(paths: RegistryPaths, pool: str, walltime: float | None = None) -> Seat:
+    """Have the coordinator run in an allocation of a batch system from now on.
+
+    Args:
+        paths: The registry's files.
+        pool: Pool through which it is submitted.
+        walltime: Seconds, by default those of the pool's agents, or a day.
+
+    Raises:
+        CoordinatorFailed: It does so already.
+        LaunchError: The batch system refuses.
+    """
+    if os.environ.get("BATCHPILOT_BROKER_URL"):
+        control.start_broker(paths)  # the node learns of it by the record alone
+    return Seating(paths).take(pool, walltime)
 
 
 def start_agents(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> list[str]:
@@ -54,10 +74,8 @@ def dry_run(paths: RegistryPaths, pool: str | None = None, n: int = 1) -> list[s
 
 
 def _chosen_pool(paths: RegistryPaths, pool: str | None) -> AgentPool:
-    database = Database(paths, writeable=False)
-    with database.read() as tx:
+    with closing(reading(paths)) as database, database.read() as tx:
         stored = tx.meta("pools")
-    database.close()
     pools = from_records(json.loads(stored)) if stored else [Local()]
     for each in pools:
         if isinstance(each, External) or not isinstance(each, AgentPool):
@@ -79,17 +97,6 @@ def _log_format(paths: RegistryPaths) -> str:
 
 
 def _start_local(paths: RegistryPaths, pool: Local) -> str:
-    agent = f"{pool.name}-{secrets.token_hex(4)}"
-    keeper = launch_local(
-        paths,
-        agent_id=agent,
-        pool=pool.name,
-        slots=pool.slots,
-        cores=pool.ncpus,
-        memory=pool.memory,
-        idle_timeout=pool.idle_timeout,
-        start=pool.start,
-        log_format=_log_format(paths),
-    )
+    agent, keeper = start_local(pool, paths, _log_format(paths))
     control.started_agents.append(keeper)
     return agent

@@ -2,7 +2,8 @@
 
 It does nothing else, so that nothing else can end it. One runs per registry instance and host,
 held by a lock in the instance's private directory on local disk. It ends when the coordinator has
-left because there was nothing to do, or when the registry is gone; then it stops the broker.
+left because there was nothing to do, when the registry is gone, or when another supervisor is to
+take its place (`seat`); then it stops the broker.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from batchpilot_broker.access import Access, read_access
-from batchpilot_broker.errors import BatchpilotError
+from batchpilot_broker.errors import BatchpilotError, StorageError
 from batchpilot_broker.files import read_json, write_json
 from batchpilot_broker.host import boot_id, host_name, is_alive, process_start, runtime_dir
 from batchpilot_broker.journal import start_log
@@ -27,9 +28,11 @@ from batchpilot_broker.paths import RegistryPaths
 from batchpilot_broker.server import ensure_server, stop_server
 
 from .monitoring import log_format_in, registry_id
+from .seat import relief
 
 
 POLL = 0.2
+RELIEF_EVERY = 3.0
 PAUSES = (0.0, 0.5, 2.0, 5.0, 15.0)
 HEALTHY_AFTER = 30.0
 SUPERSEDED = 75
@@ -44,11 +47,23 @@ class Supervisor:
     Args:
         paths: The registry's files.
         words: Options for the coordinators that it starts.
+        relieved: Asked every few seconds, tells whether another one is to take its place now.
+        waits: Whether to wait for another one on this host to leave.
     """
 
-    def __init__(self, paths: RegistryPaths, words: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        paths: RegistryPaths,
+        words: Sequence[str] = (),
+        *,
+        relieved: Callable[[], bool] | None = None,
+        waits: bool = False,
+    ) -> None:
         self._paths = paths
         self._words = list(words)
+        self._relieved = relieved or relief(paths)
+        self._waits = waits
+        self._next_relief = 0.0
         self._instance = str((read_json(paths.owner) or {})["instance"])
         self._coordinator: subprocess.Popen[bytes] | None = None
         self._access: Access | None = None
@@ -64,10 +79,11 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until the coordinator has left on its own, or a stop; return the exit code."""
-        lock = self._lock()
-        if lock is None:
-            _log.info("another supervisor runs")
-            return 0
+        while (lock := self._lock()) is None:
+            if not self._waits or self._stopping or self._is_relieved():
+                _log.info("another supervisor runs")
+                return 0
+            time.sleep(POLL)
         me = os.getpid()
         write_json(
             self._paths.logs / "supervisor.json",
@@ -87,6 +103,11 @@ class Supervisor:
     def _supervise(self) -> int:
         self._access = ensure_server(self._paths, self._instance)
         while not self._stopping:
+            if self._is_relieved():
+                _log.info("another supervisor takes the place of this one")
+                self._end_coordinator()
+                self._leave(0)
+                return 0
             self._look_after_broker()
             status = self._look_after_coordinator()
             if status is not None:
@@ -94,6 +115,17 @@ class Supervisor:
                 return status
             time.sleep(POLL)
         return 0
+
+    def _is_relieved(self) -> bool:
+        now = time.monotonic()
+        if now < self._next_relief:
+            return False
+        self._next_relief = now + RELIEF_EVERY
+        try:
+            return self._relieved()
+        except StorageError as error:  # of a damaged record: this one goes on
+            _log.error("%s", error)
+            return False
 
     def _look_after_broker(self) -> None:
         """Start the broker again where its process is gone, or nobody can reach it any more."""

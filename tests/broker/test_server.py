@@ -136,6 +136,19 @@ def test_a_killed_server_comes_back_with_its_data_and_generation(
     assert asked(second, "GET", f"bp:{place.instance}:x") == b"kept"
 
 
+def test_what_a_script_has_written_is_read_back_though_nobody_is_the_default_user(
+    place: Place,
+) -> None:
+    access = start_server(place.paths, place.instance, generation=0)
+    script = "redis.call('SET', 'bp:a', 1) return redis.call('SET', 'bp:b', 2)"
+    asked(access, "EVAL", script, "0")  # two writes are one transaction in the log
+    stop_server(place.paths, access)
+
+    again = ensure_server(place.paths, place.instance)
+
+    assert asked(again, "MGET", "bp:a", "bp:b") == [b"1", b"2"]
+
+
 def test_a_server_that_lost_its_data_is_a_new_generation(place: Place) -> None:
     first = ensure_server(place.paths, place.instance)
     assert stop_server(place.paths, first)

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from batchpilot.durations import duration
 from batchpilot.errors import BrokerError, RegistryError
 from batchpilot.hindrances import silence_of
+from batchpilot.seat import standing
 from batchpilot.store.launches import failing, read_failures
 from batchpilot.store.owner import Owner, read_owner
 from batchpilot.store.snapshots import reading
@@ -67,7 +68,12 @@ def _coordinator(paths: RegistryPaths, owner: Owner, waiting: int, now: float) -
         late = now - owner.heartbeat > LATE
         remedy = f"see {paths.logs / 'coordinator.log'}; end it with `batchpilot coordinator stop`"
         return bad("coordinator", f"{text}: it hangs", remedy) if late else ok("coordinator", text)
-    failure = read_json(paths.logs / "failure.json")
+    seat = standing(paths)
+    if seat is not None:
+        silence = f"the coordinator {seat.text}"
+        if not seat.ended:
+            return note("coordinator", silence)
+    failure = read_json(paths.logs / "failure.json") if seat is None else None
     if failure is not None:
         return bad("coordinator", f"{silence}: {failure['message']}", str(failure["remedy"]))
     if waiting:

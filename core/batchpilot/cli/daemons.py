@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from batchpilot import control, foreground, monitoring
+from batchpilot.seat import read_seat
 
 from .lazy import Family
 from .output import print_document
@@ -20,7 +21,7 @@ from .screen import duration
 from .words import json_option, paths_of, registry_argument
 
 
-OFFICE_FIELDS = ("running", "pid", "host", "term", "heartbeat", "metrics")
+OFFICE_FIELDS = ("running", "pid", "host", "term", "heartbeat", "metrics", "seat")
 BROKER_FIELDS = ("running", "pid", "host", "url", "version", "generation")
 
 
@@ -47,6 +48,24 @@ def run(directory: str, create: bool, stay: bool, **watched: str | None) -> None
     control.run_foreground(paths_of(directory), words)
 
 
+@coordinator.command("submit")
+@registry_argument
+@click.option("--pool", required=True, help="Pool of a batch system, one of the registry's.")
+@click.option(
+    "--walltime", type=click.FloatRange(min=60), help="Seconds; those of the pool, or a day."
+)
+def submit(directory: str, pool: str, walltime: float | None) -> None:
+    """Run broker and coordinator in an allocation of a batch system, one after the other.
+
+    For sites that forbid daemons where you log in: from now on nothing is started on this host. An
+    allocation submits its successor while jobs are unfinished; where it has ended, the next
+    submission or wait asks for another. Prints what the batch system calls it.
+    """
+    from batchpilot import starting  # noqa: PLC0415 - loads pools, which the others need not
+
+    click.echo(starting.seat_coordinator(paths_of(directory), pool, walltime).job)
+
+
 @coordinator.command("status")
 @registry_argument
 @json_option
@@ -60,7 +79,11 @@ def coordinator_status(directory: str, as_json: bool) -> None:
 @coordinator.command("stop")
 @registry_argument
 def coordinator_stop(directory: str) -> None:
-    """Stop coordinator, broker and local agents; unfinished jobs wait in the registry."""
+    """Stop coordinator, broker and local agents; unfinished jobs wait in the registry.
+
+    A coordinator that was submitted to a batch system is cancelled there, and is started on this
+    host again when it is needed.
+    """
     _stop(directory)
 
 
@@ -94,15 +117,23 @@ def broker_stop(directory: str) -> None:
 
 
 def _stop(directory: str) -> None:
-    control.stop(paths_of(directory))
+    paths = paths_of(directory)
+    seat = read_seat(paths)
+    control.stop(paths)
     click.echo("Stopped; unfinished jobs wait in the registry.", err=True)
+    if seat is not None:
+        click.echo(
+            f"{seat.job} of pool {seat.pool} is cancelled; from now on the coordinator is started "
+            "on this host.",
+            err=True,
+        )
 
 
 def _show(name: str, state: Mapping[str, Any], fields: tuple[str, ...], *, as_json: bool) -> None:
     if as_json:
         print_document(**{field: state[field] for field in fields})
     elif not state["running"]:
-        click.echo(f"{name}: not running")
+        click.echo(f"{name}: {state.get('seat') or 'not running'}")
     else:
         details = ", ".join(f"{field} {state[field]}" for field in fields[1:] if state[field])
         click.echo(f"{name}: running, {details}")

@@ -103,7 +103,7 @@ def _error(group: Group) -> str:
 def _daemon(name: str, state: State, details: Callable[[State], str]) -> Text:
     if state["running"]:
         return Text.assemble(f"{name}: ", ("running", "green"), f", {details(state)}")
-    return Text.assemble(f"{name}: ", ("not running", "yellow"))
+    return Text.assemble(f"{name}: ", (state.get("seat") or "not running", "yellow"))
 
 
 def _office(state: State) -> str:

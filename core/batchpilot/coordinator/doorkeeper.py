@@ -1,4 +1,6 @@
-"""Open the door: let agents of other hosts reach the broker, once there is a pool of other hosts.
+"""Open the door: let other hosts reach the broker, once there is a pool of other hosts.
+
+So it is where the coordinator runs in an allocation of a batch system, away from the sessions.
 
 Until then a broker of ours listens on a socket only. It is started again with the data it has, on
 addresses of private networks or those that were asked for; everybody finds the new addresses in
@@ -46,8 +48,7 @@ class Doorkeeper:
         Raises:
             BrokerUnavailable: It was: who is connected has to connect again.
         """
-        remote = any(isinstance(pool, RemotePool) for pool in self._desk.pools)
-        if not remote or now < self._again:
+        if now < self._again or not self._is_needed():
             return
         self._again = now + AGAIN
         access = read_access(self._desk.paths)
@@ -59,3 +60,7 @@ class Doorkeeper:
             _log.error("other hosts cannot reach the broker: %s", error)
             return
         raise BrokerUnavailable("the broker was opened to other hosts", remedy="connect again")
+
+    def _is_needed(self) -> bool:
+        remote = any(isinstance(pool, RemotePool) for pool in self._desk.pools)
+        return remote or self._desk.paths.seat.exists()

@@ -13,6 +13,7 @@ from batchpilot.errors import BrokerError, TermSuperseded
 from batchpilot.monitoring import MetricsSettings, chosen
 from batchpilot.pools import Local, from_records
 from batchpilot.registry.finding import Finding
+from batchpilot.store.database import Database
 from batchpilot.store.owner import Office
 from batchpilot.store.tombstones import coordinator_segment
 from batchpilot_agent.segments import SegmentWriter, create_segment
@@ -80,7 +81,7 @@ class Coordinator:
         given: Mapping[str, Any] | None = None,
     ) -> None:
         self._given = given or {}
-        self._registry = Finding(paths)
+        self._registry = Finding(paths, database=Database(paths))
         self._office = Office(paths, self._registry.database)
         self._linger = linger
         self._stopping = False
@@ -159,7 +160,8 @@ class Coordinator:
         """Come to know what happened while no coordinator was there."""
         now = self._clock()
         self._desk.broker.take(self._desk.term)
-        self._settle()
+        if self._settle():  # what agents hold is theirs until they had the time to say so
+            self.auditor.after_loss(now)
         self._read_pools()
         self.applier.read_tails()
         self.judge.start()
@@ -297,18 +299,23 @@ class Coordinator:
         self.feeder.forget_broker()
         self.auditor.after_loss(now)
 
-    def _settle(self) -> None:
-        """Where the broker has lost its data, or has those of long ago, fill it again."""
+    def _settle(self) -> bool:
+        """Where the broker has lost its data, or has those of long ago, fill it again.
+
+        Returns:
+            Whether it has.
+        """
         with self._desk.db.read() as tx:
             known = int(tx.meta("generation", 0))
         generation = self._desk.broker.settle_generation(known, pulse=self._pulse)
         if generation == known:
-            return
+            return False
         self._pulse = 0
         self._desk.broker.take(self._desk.term)
         with self._desk.db.write() as tx:
             tx.set_meta("generation", generation)
             tx.set_meta("stream", "0")
+        return known > 0
 
 
 def _say(happening: Happening) -> None:

@@ -6,16 +6,15 @@ one failed is kept in the registry, for users who wonder why nothing runs.
 
 from __future__ import annotations
 
-import secrets
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from batchpilot.pools import AgentPool, Local
+from batchpilot.requesting import start_local
 from batchpilot.resources import fits
 from batchpilot.store.launches import LaunchFailure, forget_failure, note_failure
-from batchpilot_agent.launch import launch_local
 from batchpilot_agent.settings import Exit
 from batchpilot_broker.journal import spoken
 
@@ -88,19 +87,8 @@ class Scaler:
         return len((live | started) - self.desk.suspects)
 
     def _start(self, pool: Local) -> None:
-        agent = f"{pool.name}-{secrets.token_hex(4)}"
         begun = time.perf_counter()
-        process = launch_local(
-            self.desk.paths,
-            agent_id=agent,
-            pool=pool.name,
-            slots=pool.slots,
-            cores=pool.ncpus,
-            memory=pool.memory,
-            idle_timeout=pool.idle_timeout,
-            start=pool.start,
-            log_format=self.desk.log_format,
-        )
+        agent, process = start_local(pool, self.desk.paths, self.desk.log_format)
         self.desk.bus.tell(SchedulerCalled("local", "submit", time.perf_counter() - begun))
         self._started[agent] = _Starting(pool.name, process)
 

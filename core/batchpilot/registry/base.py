@@ -28,7 +28,7 @@ from batchpilot.errors import AlreadyOwned, ReadOnly, RegistryExists, RegistryMi
 from batchpilot.store.database import Database, Transaction, create
 from batchpilot.store.locks import locked
 from batchpilot.store.owner import Owner, read_owner, seated, write_owner
-from batchpilot.store.snapshots import Snapshot, reading
+from batchpilot.store.snapshots import Snapshot, last_copy, last_written, reading
 from batchpilot_agent.objects import ObjectStore
 from batchpilot_broker.access import key_mark
 from batchpilot_broker.files import write_aside
@@ -38,6 +38,11 @@ from batchpilot_broker.paths import RegistryPaths
 
 LONGEST_ROOT = 440
 """SQLite takes paths of 512 bytes; the longest of ours is that of a backup in the making."""
+
+FOLLOW_EVERY = 1.0
+"""Seconds between two looks whether the owner is another host now."""
+
+LEAVING_PAUSE = 0.2
 
 
 class RegistryBase:
@@ -62,10 +67,13 @@ class RegistryBase:
         self.writeable = writeable
         self._why_read_only = why_read_only
         owner = read_owner(paths)
-        self._db = database or (Database(paths) if writeable and owner.here else reading(paths))
+        self._open = database or (Database(paths) if writeable and owner.here else reading(paths))
+        self._follows = database is None
+        self._former: list[Database] = []
+        self._looked = time.monotonic()
         self._elsewhere: Elsewhere | None = None
-        if isinstance(self._db, Snapshot):
-            self._elsewhere = Elsewhere(paths, self._db)
+        if isinstance(self._open, Snapshot):
+            self._elsewhere = Elsewhere(paths, self._open)
             self._elsewhere.refresh()
         self.id = owner.id
         self.instance = owner.instance
@@ -81,15 +89,41 @@ class RegistryBase:
         return self.paths.root
 
     @property
+    def _db(self) -> Database:
+        """Return the open database: where the coordinator has taken its seat, a snapshot."""
+        now = time.monotonic()
+        if now - self._looked > FOLLOW_EVERY:
+            self._looked = now
+            self._follow_seat()
+        return self._open
+
+    def _follow_seat(self, *, at_once: bool = False) -> None:
+        """Ask the owner from now on, where this host was it until the coordinator took its seat.
+
+        Args:
+            at_once: Whether to do so though no copy shows yet all that is known here.
+        """
+        if self._elsewhere is not None or not self._follows or self._open.busy:
+            return
+        if not self.paths.seat.exists() or read_owner(self.paths).here:
+            return
+        if not at_once and last_copy(self.paths) < last_written(self._open.path):
+            self.paths.looked.touch(0o600)
+            return
+        snapshot = Snapshot(self.paths)
+        self._former.append(self._open)  # what has begun to read there may go on
+        self._open, self._elsewhere = snapshot, Elsewhere(self.paths, snapshot)
+
+    @property
     def database(self) -> Database:
         """Return the open database, for parts of batchpilot that are no methods of a registry."""
         return self._db
 
     def told_of_owner(self) -> str:
         """Return who owns the registry and what that means here; "" where this host does."""
-        if self._elsewhere is None or not isinstance(self._db, Snapshot):
+        if self._elsewhere is None or not isinstance(self._open, Snapshot):
             return ""
-        age = duration(max(0.0, time.time() - self._db.written))
+        age = duration(max(0.0, time.time() - self._open.written))
         return (
             f"{self._elsewhere.host} owns {self.paths.root}: what you see here is a copy made "
             f"{age} ago, what you change is done by the coordinator there"
@@ -97,7 +131,8 @@ class RegistryBase:
 
     def close(self) -> None:
         """Close the database; the registry can be loaded again at any time."""
-        self._db.close()
+        for database in (self._open, *self._former):
+            database.close()
         if self._elsewhere is not None:
             self._elsewhere.close()
 
@@ -115,8 +150,14 @@ class RegistryBase:
             yield tx
 
     def _check_here(self) -> None:
-        """Refuse what only the host can do that owns the registry."""
+        """Refuse what only the host can do that owns the registry; where it has left, be that."""
         self._check_writeable()
+        self._follow_seat(at_once=True)
+        while self._elsewhere is not None and not read_owner(self.paths).pid:
+            if self._elsewhere.await_word():
+                time.sleep(LEAVING_PAUSE)  # its last word at the broker is seen for some seconds
+            else:
+                self._become_owner(self._elsewhere)
         if self._elsewhere is not None:
             raise ReadOnly(
                 f"{self._elsewhere.host} owns {self.paths.root}, and only there this can be done",
@@ -132,6 +173,7 @@ class RegistryBase:
             Whether it has done it, and what it returned.
         """
         self._check_writeable()
+        self._follow_seat(at_once=True)
         request = secrets.token_hex(16)
         while self._elsewhere is not None:
             if self._elsewhere.await_word():
@@ -163,7 +205,7 @@ class RegistryBase:
             elsewhere.take_over()
         except AlreadyOwned:
             return False
-        snapshot, self._db = self._db, Database(self.paths)
+        snapshot, self._open = self._open, Database(self.paths)
         self._elsewhere = None
         snapshot.close()
         return True

@@ -204,8 +204,9 @@ class Submitting(Configuring):
 
     def _ensure_coordinator(self) -> None:
         """See that a coordinator is in office, or coming; Interactive registries need none."""
-        here = self.writeable and not isinstance(self.pools[0], pools.Interactive)
-        if here and not self._left_to_owner():
+        if not self.writeable or isinstance(self.pools[0], pools.Interactive):
+            return
+        if self.paths.seat.exists() or not self._left_to_owner():
             control.ensure(self.paths)
 
     @cached_property

@@ -18,7 +18,9 @@ import numpy as np
 from batchpilot.errors import CoordinatorFailed
 from batchpilot.notices import warn
 from batchpilot.progress import Progress, progress_for
+from batchpilot.seat import standing
 from batchpilot.store.launches import failing, launch_failures
+from batchpilot.store.owner import read_owner
 from batchpilot.store.pages import Ids, State
 
 from .selecting import SUBMITTED, Selecting, States, count
@@ -139,6 +141,7 @@ class Waiting(Submitting, Selecting):
             if now - ensured > _ENSURE_SECONDS:
                 self._ensure_coordinator()
                 self._tell_failing(bar, told)
+                self._tell_seat(bar, told)
                 ensured = now
             pause = _PAUSE_SHARE * (now - began)
             time.sleep(min(max(pause, _SHORTEST_PAUSE), _LONGEST_PAUSE))
@@ -152,6 +155,15 @@ class Waiting(Submitting, Selecting):
             if failure.failures > 1 and kind not in told:
                 told.add(kind)
                 bar.say(f"Warning: {failing(failure, time.time())}")
+
+    def _tell_seat(self, bar: Progress, told: set[tuple[str, str]]) -> None:
+        """Say once where the coordinator is, if a batch system has not started it yet."""
+        seat, owner = standing(self.paths), read_owner(self.paths)
+        if seat is None or owner.coordinator_alive or owner.beats_elsewhere(time.time()):
+            return
+        if ("seat", seat.text) not in told:
+            told.add(("seat", seat.text))
+            bar.say(f"The coordinator {seat.text}")
 
     def _count(self, ids: Ids) -> _Waited:
         with self._db.read() as tx:

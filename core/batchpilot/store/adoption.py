@@ -75,6 +75,7 @@ def make_another(paths: RegistryPaths) -> None:
     """Make another instance of a registry: nothing said to or by the old one reaches it."""
     owner = read_owner(paths)
     paths.broker.unlink(missing_ok=True)
+    paths.seat.unlink(missing_ok=True)
     secret = secrets.token_bytes(32)
     write_aside(paths.secret, secret)
     write_owner(

@@ -147,6 +147,11 @@ class Database:
             finally:
                 self._change = None
 
+    @property
+    def busy(self) -> bool:
+        """Tell whether a transaction is under way."""
+        return self._connection.in_transaction
+
     def data_version(self) -> int:
         """Return a number that changes when another connection has changed the database."""
         with self._lock:

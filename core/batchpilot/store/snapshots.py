@@ -69,6 +69,7 @@ class Snapshot(Database):
         self._mark: object = None
         self._looked = 0.0
         self._version = 0
+        self._written = 0.0
         self._expected: set[str] = set()
         super().__init__(paths, writeable=False)
 
@@ -116,13 +117,17 @@ class Snapshot(Database):
         return _source(self.paths)[0]
 
     def _look(self) -> None:
-        """Read the snapshot again where there is another one."""
+        """Read the snapshot again where there is another one, and none of before.
+
+        A coordinator that has just taken office has no copy yet that is younger than the database.
+        """
         now = time.monotonic()
         if now - self._looked < LOOK_EVERY:
             return
         self._looked = now
         self.ask()
-        if _source(self.paths)[1] != self._mark:
+        path, mark = _source(self.paths)
+        if mark != self._mark and last_written(path) >= self._written:
             old, self._connection = self._connection, self._open()
             old.close()
 
@@ -158,7 +163,7 @@ class Snapshot(Database):
                 time.sleep(_PAUSE)
                 continue
             self.path, self._mark = path, mark
-            self._written = _last_written(path)
+            self._written = last_written(path)
             self._version += 1
             return connection
 
@@ -170,7 +175,7 @@ def _source(paths: RegistryPaths) -> tuple[Path, object]:
     copies = [paths.snapshot, *paths.backup.glob("registry-*.db")] if owner.get("pid") else []
     written, path = max(((_stamp(copy)[0], copy) for copy in copies), default=(0, database))
     path = path if written else database
-    return path, (path, *_stamps(path))
+    return path, (path, *stamps(path))
 
 
 def _opened_copy(path: Path) -> sqlite3.Connection:
@@ -196,10 +201,10 @@ def copy_files(source: Path, target: Path) -> None:
         sqlite3.DatabaseError: The copy is damaged.
     """
     for _ in range(_TRIES):
-        before = _stamps(source)
+        before = stamps(source)
         for suffix in ("", *_COMPANIONS):
             _copy(Path(f"{source}{suffix}"), Path(f"{target}{suffix}"))
-        if _stamps(source) == before and _is_whole(target):
+        if stamps(source) == before and _is_whole(target):
             break
         time.sleep(_PAUSE)
     else:
@@ -233,7 +238,8 @@ def _is_whole(copy: Path) -> bool:
     return copy.stat().st_size >= pages * (65536 if size == 1 else size)
 
 
-def _stamps(path: Path) -> list[tuple[int, int, int]]:
+def stamps(path: Path) -> list[tuple[int, int, int]]:
+    """Return what is another one when a database has been written to."""
     return [_stamp(Path(f"{path}{suffix}")) for suffix in ("", *_COMPANIONS)]
 
 
@@ -250,5 +256,11 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
 
-def _last_written(path: Path) -> float:
-    return max(mtime for mtime, _, _ in _stamps(path)) / 1e9
+def last_copy(paths: RegistryPaths) -> float:
+    """Return the Unix time at which what another host reads was written."""
+    return last_written(_source(paths)[0])
+
+
+def last_written(path: Path) -> float:
+    """Return the Unix time at which a database was last written."""
+    return max(mtime for mtime, _, _ in stamps(path)) / 1e9

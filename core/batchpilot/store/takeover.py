@@ -1,7 +1,8 @@
 """Take a registry over whose owner, another host, is gone; and know when that may be done.
 
-    owner.json has stood still for 30 s of this host's own clock (network file systems: 75 s), and
-    nobody has begun to take over in that time                -> `Stillness`
+    owner.json has stood still for 30 s of this host's own clock (network file systems: 75 s), no
+    session has written to the database, and nobody has begun to take over in that time
+                                                              -> `Stillness`
     the broker does not show a coordinator                    -> whoever asks knows the broker
     registry-<n>.db is made, by one host alone                -> the claim
     the old database's files are copied into it               -> a zombie writes into a dead file
@@ -28,14 +29,15 @@ from batchpilot_broker.paths import RegistryPaths
 from .database import number_of
 from .owner import BEAT_EVERY, read_owner, seated, write_owner
 from .records import FS_LATENCY
-from .snapshots import copy_files
+from .snapshots import copy_files, stamps
 from .statements import sql
 
 
 STILL_SECONDS = 30.0
 
-Mark = tuple[bytes, int]
-"""`owner.json`, and the number of the latest database, in force or in the making."""
+Mark = tuple[bytes, int, object]
+"""`owner.json`, the number of the latest database, in force or in the making, and what changes when
+somebody writes to that in force."""
 
 
 class Stillness:
@@ -73,9 +75,10 @@ class Stillness:
 
 
 def look(paths: RegistryPaths) -> Mark:
-    """Return what is another one when the owner beats, or somebody has begun to take over."""
+    """Return what is another one when the owner beats, writes, or somebody takes over."""
     databases = (number_of(path.name) for path in paths.root.glob("registry-*.db"))
-    return paths.owner.read_bytes(), max(databases, default=0)
+    written = stamps(paths.root / read_owner(paths).database)
+    return paths.owner.read_bytes(), max(databases, default=0), written
 
 
 def take_over(paths: RegistryPaths, mark: Mark) -> None:
@@ -90,7 +93,7 @@ def take_over(paths: RegistryPaths, mark: Mark) -> None:
         AlreadyOwned: Another host was faster, or the owner has moved after all.
         RegistryDamaged: The database cannot be copied.
     """
-    before, highest = mark
+    before, highest, written = mark
     owner = read_owner(paths)
     number = max(owner.term, highest) + 1
     target = paths.database(number)
@@ -104,7 +107,7 @@ def take_over(paths: RegistryPaths, mark: Mark) -> None:
             f"the database of {paths.root} cannot be taken over from {owner.host}: {error}",
             remedy="wait until nothing runs there, then run `batchpilot repair`",
         ) from error
-    if paths.owner.read_bytes() != before:
+    if paths.owner.read_bytes() != before or stamps(paths.root / owner.database) != written:
         target.unlink()
         raise _too_late(paths)
     nobody = replace(owner, boot="", pid=0, pid_start=0, metrics="")

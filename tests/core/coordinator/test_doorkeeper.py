@@ -74,6 +74,18 @@ def test_the_first_pool_of_other_hosts_opens_it_once_and_has_everybody_connect_a
     assert opener.calls == 1
 
 
+def test_it_is_open_where_the_coordinator_has_a_seat_away_from_the_sessions(
+    bench: Bench, keeper: Doorkeeper, opener: Opener
+) -> None:
+    bench.desk.pools = [Local(slots=1)]
+    bench.desk.paths.seat.write_text("{}")
+
+    with pytest.raises(BrokerUnavailable, match="opened"):
+        keeper.tick(1.0)
+
+    assert opener.calls == 1
+
+
 def test_a_broker_from_outside_is_left_as_it_is(
     bench: Bench, keeper: Doorkeeper, opener: Opener
 ) -> None:

@@ -87,6 +87,23 @@ def test_a_session_of_the_old_owner_writes_no_more(tmp_path: Path) -> None:
         assert again.get_used_job_tags() == []
 
 
+def test_what_a_session_writes_on_the_old_host_is_a_sign_of_life(tmp_path: Path) -> None:
+    with bp.make_registry(tmp_path / "study", seed=1) as registry:
+        registry.batch_map(abs, x=[-1])
+        clock = [0.0]
+        still = Stillness(registry.paths, lambda: clock[0])
+        clock[0] = STILL_SECONDS - 0.1
+        registry.add_job_tags(1, "in_time")
+        assert still.seconds() == 0
+        mark = still.mark
+        registry.add_job_tags(1, "just_before")
+        with pytest.raises(AlreadyOwned, match="its owner lives after all"):
+            take_over(registry.paths, mark)
+
+        assert not registry.paths.database(2).exists()
+        registry.add_job_tags(1, "after")
+
+
 def test_the_beat_of_one_who_slept_goes_nowhere(tmp_path: Path) -> None:
     with bp.make_registry(tmp_path / "study", seed=1) as registry:
         office = Office(registry.paths, registry.database)

@@ -133,17 +133,21 @@ def site_at(
     kind: str, place: Path, python: UserPython, environment: dict[str, str]
 ) -> Iterator[Site]:
     """Give a batch system to a user, and end all that runs for the registry of the study."""
-    study = place / "study"
-    study.mkdir()
-    give(study, python.user)
-    site = Site(kind, study, python, environment)
+    site = _study(kind, place, python, environment)
     try:
         yield site
     finally:
-        if (study / "registry").exists():
+        if (site.place / "registry").exists():
             site.call("agents", "stop", "registry")
             site.call("coordinator", "stop", "registry")
-            python.run("-c", FORGET, environment=environment, cwd=study)
+            python.run("-c", FORGET, environment=environment, cwd=site.place)
+
+
+def _study(kind: str, place: Path, python: UserPython, environment: dict[str, str]) -> Site:
+    study = place / "study"
+    study.mkdir()
+    give(study, python.user)
+    return Site(kind, study, python, environment)
 
 
 @contextmanager
@@ -178,6 +182,20 @@ def slurm_site(slurm_bed: SlurmTestbed) -> Iterator[Site]:
         open_site("Slurm", place, user, slurm_bed.environment) as site,
     ):
         yield site
+
+
+@pytest.fixture
+def apart_site() -> Iterator[Site]:
+    """Give one with a real Slurm whose nodes are hosts of their own."""
+    user = normal_user()
+    with (
+        open_place(user) as place,
+        open_python(place, user) as python,
+        open_slurm(2, netns=True) as bed,  # nodes see what was mounted before them
+    ):
+        site = _study("Slurm", place, python, bed.environment)
+        yield site
+        site.call("coordinator", "stop", "registry")
 
 
 @pytest.fixture

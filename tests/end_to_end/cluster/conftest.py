@@ -239,7 +239,8 @@ def _hosts(place: Path, user: str) -> Iterator[Path]:
     bed = place / "hosts"
     script = str(Path(beds.__file__).parent / "testbed" / "ssh-testbed")
     port = str(20000 + os.getpid() % 20000)
-    up = ["up", "-n", "2", "-u", user, "--netns", "--port", port, "--subnet", "10.79.7"]
+    subnet = f"10.79.{os.getpid() % 250}"
+    up = ["up", "-n", "2", "-u", user, "--netns", "--port", port, "--subnet", subnet]
     config = Path(pwd.getpwnam(user).pw_dir) / ".ssh" / "config"
     try:
         subprocess.run([script, *up, "-d", str(bed)], check=True, capture_output=True)

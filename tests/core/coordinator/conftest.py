@@ -23,7 +23,7 @@ from batchpilot.coordinator.happenings import Bus, Happening
 from batchpilot.coordinator.judge import Judge
 from batchpilot.coordinator.releaser import Releaser
 from batchpilot.coordinator.sizing import Sizer
-from batchpilot.pools import Local
+from batchpilot.pools import Local, Slurm
 from batchpilot.store.owner import Office, read_owner
 from batchpilot.store.tombstones import coordinator_segment
 from batchpilot_agent.segments import SegmentWriter, create_segment
@@ -40,6 +40,7 @@ from batchpilot_broker.frames import (
 )
 from batchpilot_broker.nouns import AgentInfo, Chunk, Outcome, Report
 
+from .batch_site import MemoryLauncher, Site, allocator_of
 from .memory_broker import MemoryBroker
 
 
@@ -223,3 +224,11 @@ def new_bench(tmp_path: Path) -> Iterator[Callable[[], Bench]]:
     with ExitStack() as stack:
         numbers = count()
         yield lambda: stack.enter_context(open_bench(tmp_path / f"registry{next(numbers)}"))
+
+
+@pytest.fixture
+def site(bench: Bench) -> Site:
+    """Give a coordinator with a pool of a batch system in memory."""
+    bench.desk.pools = [Slurm(slots=2, max_agents=10)]
+    launcher = MemoryLauncher()
+    return Site(bench, launcher, allocator_of(bench, launcher))

@@ -1,0 +1,161 @@
+"""A batch system in memory, and a coordinator that asks it for agents."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from batchpilot.coordinator.allocator import GATHER, Allocator
+from batchpilot.store.allocations import Pilot, pilots_alive
+from batchpilot.store.launches import LaunchFailure, launch_failures
+from batchpilot_agent.errors import LaunchError
+from batchpilot_agent.launchers.nouns import (
+    AllocationRequest,
+    ElementState,
+    ElementStatus,
+    Parameters,
+    Submitted,
+)
+from batchpilot_broker.nouns import AgentInfo, ResourceClass
+
+
+if TYPE_CHECKING:
+    from .conftest import Bench
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+GONE = ElementStatus(state=ElementState.UNKNOWN, known=False)
+DEAD = ElementStatus(state=ElementState.ENDED, reason="FAILED", failed=True)
+
+
+@dataclass
+class MemoryLauncher:
+    """A batch system in memory.
+
+    Attributes:
+        requests: What was asked for.
+        status: What it says of its elements.
+        cancelled: What was cancelled.
+        queries: What it was asked about.
+        trouble: Raised at every call.
+        shortfall: Why requests come to fewer agents, "" where they do not.
+    """
+
+    parameters: Parameters = field(default_factory=lambda: Parameters(max_array=1000))
+    requests: list[AllocationRequest] = field(default_factory=list)
+    status: dict[str, ElementStatus] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
+    queries: list[Sequence[str]] = field(default_factory=list)
+    trouble: LaunchError | None = None
+    shortfall: str = ""
+
+    def submit(self, request: AllocationRequest) -> Submitted:
+        """Take a request."""
+        self.requests.append(request)
+        self._answer()
+        array = str(len(self.requests))
+        elements = tuple(f"{array}_{n}" for n in range(1, request.agents + 1))
+        queued = ElementStatus(state=ElementState.QUEUED, reason="Priority")
+        self.status |= dict.fromkeys(elements, queued)
+        return Submitted(ids=(array,), elements=elements, shortfall=self.shortfall)
+
+    def states(self, ids: Sequence[str]) -> dict[str, ElementStatus]:
+        """Tell what is known."""
+        self.queries.append(list(ids))
+        self._answer()
+        return {id_: self.status.get(id_, GONE) for id_ in ids}
+
+    def cancel(self, ids: Sequence[str], elements: Sequence[str] | None = None) -> None:
+        """End elements."""
+        self._answer()
+        self.cancelled += ids if elements is None else elements
+
+    def _answer(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+
+
+class Done:
+    """An errand that is done at once."""
+
+    done = True
+
+    def __init__(self, job: Callable[[], Any]) -> None:
+        self._job = job
+
+    def result(self) -> Any:
+        """Do it."""
+        return self._job()
+
+
+class Never(Done):
+    """An errand that never comes to an end."""
+
+    done = False
+
+
+@dataclass
+class Site:
+    """A desk with one pool of a batch system."""
+
+    bench: Bench
+    launcher: MemoryLauncher
+    allocator: Allocator
+    now: float = 1000.0
+
+    def tick(self, seconds: float = 0.0) -> None:
+        """Let time pass and some rounds go by: an errand is taken in at the next one."""
+        self.now += seconds
+        for _ in range(4):
+            self.allocator.tick(self.now)
+
+    def work(self, jobs: int = 8, needed: ResourceClass | None = None) -> None:
+        """Have jobs queued, and agents submitted for them."""
+        self.bench.book.define(jobs)
+        self.bench.book.queue(range(1, jobs + 1), needed or ResourceClass())
+        self.tick()
+        self.tick(GATHER)
+
+    def arrive(self, number: int, *, python: str = PYTHON, again: str = "") -> str:
+        """Let the agent of an element of the first request that was taken register."""
+        taken = {pilot.allocation for pilot in self.pilots()}
+        request = next(request for request in self.launcher.requests if request.id in taken)
+        name = f"agent{number}-{request.id}{again}"
+        info = AgentInfo(
+            id=name,
+            pool="slurm",
+            host="far-away",
+            boot="b",
+            pid=1,
+            pid_start=1,
+            slots=1,
+            cores=1,
+            python=python,
+            started=self.now,
+            allocation=f"{request.id}.{number}",
+        )
+        self.bench.broker.register(info)
+        self.bench.look()
+        self.tick()
+        return name
+
+    def pilots(self) -> list[Pilot]:
+        """Return the agents asked for as the registry has them."""
+        with self.bench.desk.db.read() as tx:
+            return pilots_alive(tx)
+
+    def failures(self) -> list[LaunchFailure]:
+        """Return what the registry keeps of failures."""
+        with self.bench.desk.db.read() as tx:
+            return launch_failures(tx, self.now)
+
+    def stages(self) -> list[str]:
+        """Return the stages of the agents asked for."""
+        return [str(pilot.stage) for pilot in self.pilots()]
+
+
+def allocator_of(bench: Bench, launcher: MemoryLauncher, errand: Any = Done) -> Allocator:
+    return Allocator(
+        bench.desk, bench.judge, launcher=lambda _kind, _paths: launcher, errand=errand
+    )

@@ -1,0 +1,155 @@
+"""Pools whose agents do not come: growing pauses, then a pause until the user resumes."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchpilot.coordinator.allocator import GATHER, LOOK_EVERY
+from batchpilot.coordinator.troubles import PAUSES
+from batchpilot.store.launches import resume_pools
+from batchpilot_agent.errors import LaunchPostponed, LaunchRefused
+from batchpilot_agent.launchers.keeping import make_place
+from batchpilot_agent.launchers.nouns import (
+    ElementState,
+    ElementStatus,
+)
+
+from .batch_site import DEAD, Site, allocator_of
+
+
+def test_what_is_refused_for_now_is_tried_again_after_growing_pauses(site: Site) -> None:
+    site.launcher.trouble = LaunchPostponed("Socket timed out")
+    site.work()
+    asked = []
+    for pause in PAUSES[:3]:
+        asked.append(len(site.launcher.requests))
+        site.tick(pause - 0.5)
+        site.tick(0.5)
+
+    assert asked == [1, 2, 3]
+    (failure,) = site.failures()
+    assert (failure.words, failure.failures, failure.paused) == ("Socket timed out", 4, False)
+    assert site.pilots() == []
+
+    site.launcher.trouble = None
+    site.tick(PAUSES[3])
+    site.arrive(1)
+    assert site.failures() == []
+
+
+def test_what_is_refused_for_good_pauses_the_pool_until_it_is_resumed(site: Site) -> None:
+    site.launcher.trouble = LaunchRefused("Invalid partition name specified")
+    site.work()
+    site.launcher.trouble = None
+    for _ in range(5):
+        site.tick(1000.0)
+
+    assert len(site.launcher.requests) == 1
+    (failure,) = site.failures()
+    assert failure.paused
+    assert failure.words == "Invalid partition name specified"
+
+    with site.bench.desk.db.write() as tx:
+        resume_pools(tx)
+    site.tick()
+    site.tick(GATHER)
+    assert len(site.launcher.requests) == 2
+
+
+def test_three_agents_that_end_without_having_worked_pause_the_pool(site: Site) -> None:
+    site.work(16)
+    for number, element in enumerate(list(site.launcher.status)[:3], 1):
+        output = site.bench.desk.paths.element_output(site.launcher.requests[0].id, number)
+        make_place(output.parent)
+        output.write_text("\n".join(f"line {n}" for n in range(30)))
+        site.launcher.status[element] = DEAD
+
+    site.tick(LOOK_EVERY)
+
+    (failure,) = site.failures()
+    assert failure.paused
+    assert failure.words.splitlines() == [f"line {n}" for n in range(10, 30)]
+    site.tick(GATHER)
+    site.tick(1000.0)
+    assert len(site.launcher.requests) == 1
+
+
+def test_three_in_a_row_pause_the_pool_also_where_a_coordinator_died_in_between(site: Site) -> None:
+    site.work(16)
+    for element in list(site.launcher.status)[:3]:
+        assert not any(failure.paused for failure in site.failures())
+        site.launcher.status[element] = DEAD
+        site.allocator = allocator_of(site.bench, site.launcher)
+        site.tick()
+        site.tick(LOOK_EVERY)
+
+    (failure,) = site.failures()
+    assert (failure.failures, failure.paused) == (3, True)
+
+
+def test_a_new_coordinator_keeps_the_pause_of_a_pool_and_a_user_ends_it(site: Site) -> None:
+    site.launcher.trouble = LaunchPostponed("Socket timed out")
+    site.work()
+    site.tick(PAUSES[0])
+    site.launcher.trouble = None
+
+    site.allocator = allocator_of(site.bench, site.launcher)
+    site.tick()
+    site.tick(PAUSES[1] - 1.0)
+    assert len(site.launcher.requests) == 2
+
+    with site.bench.desk.db.write() as tx:
+        resume_pools(tx)
+    site.tick()
+    assert len(site.launcher.requests) == 3
+    assert [failure.failures for failure in site.failures()] == [2]
+
+
+def test_requests_that_were_refused_for_now_are_no_agents_that_died(site: Site) -> None:
+    site.launcher.trouble = LaunchPostponed("Socket timed out")
+    site.work(16)
+    site.tick(PAUSES[0])
+    site.launcher.trouble = None
+    site.tick(PAUSES[1])
+    first, second, *_ = site.launcher.status
+
+    for element in (first, second):
+        site.launcher.status[element] = DEAD
+    site.tick(LOOK_EVERY)
+
+    assert [(f.failures, f.refusals, f.paused) for f in site.failures()] == [(4, 2, False)]
+
+
+def test_an_agent_at_work_in_between_makes_failures_single_ones(site: Site) -> None:
+    site.work(16)
+    elements = list(site.launcher.status)
+    for turn in range(3):
+        site.launcher.status[elements[turn]] = DEAD
+        site.tick(LOOK_EVERY)
+        assert len(site.failures()) == 1
+        site.arrive(turn + 4)
+        assert site.failures() == []
+
+
+def test_an_agent_that_is_refused_is_a_failure(site: Site) -> None:
+    site.work()
+    agent = site.arrive(1, python="2.7")
+
+    site.bench.judge.end(agent, "left", site.now)
+    site.tick()
+
+    assert [failure.failures for failure in site.failures()] == [1]
+
+
+@pytest.mark.parametrize("word", ["TIMEOUT", "CANCELLED", "PREEMPTED"])
+def test_walltime_cancel_and_preemption_are_no_failures(site: Site, word: str) -> None:
+    site.work()
+    ended = ElementStatus(state=ElementState.ENDED, reason=word)
+    site.launcher.status = dict.fromkeys(site.launcher.status, ended)
+
+    site.tick(LOOK_EVERY)
+
+    assert site.failures() == []
+    site.tick()
+    site.tick(GATHER)
+    assert len(site.launcher.requests) == 2

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from tests.conftest import Until
 from tests.deploy.tools import HOUSE, broker_started, known_variables, parsed, read_yaml
 
 from batchpilot.configuration import configuration
@@ -126,9 +125,7 @@ def test_agents_have_time_to_hand_back_their_jobs() -> None:
     assert int(SERVICES["agents"]["stop_grace_period"].removesuffix("s")) > grace + 20
 
 
-def test_the_broker_comes_up_with_the_password_and_turns_others_away(
-    tmp_path: Path, until: Until
-) -> None:
+def test_the_broker_comes_up_with_the_password_and_turns_others_away(tmp_path: Path) -> None:
     service = SERVICES["broker"]
     script = service["command"][0].replace("$$", "$")
     conf = (DEPLOY / COMPOSE["configs"]["valkey"]["file"]).read_text()
@@ -136,7 +133,6 @@ def test_the_broker_comes_up_with_the_password_and_turns_others_away(
 
     files = {"/run/secrets/broker-password": PASSWORD, "/etc/valkey/valkey.conf": conf}
     with broker_started(script, files, tmp_path, PASSWORD) as (process, access):
-        until((tmp_path / "socket").exists)
         client = connect(access)
         assert client.config_get("appendonly") == {"appendonly": "yes"}
         client.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 import click
 import yaml
+from tests.conftest import wait_until
 
 from batchpilot.cli import program
 from batchpilot_broker.access import Access
@@ -87,10 +89,17 @@ def broker_started(
         boot=boot_id(),
     )
     try:
+        wait_until(lambda: _listens(place / "socket"))
         yield process, access
     finally:
         process.terminate()
         process.wait(20)
+
+
+def _listens(path: Path) -> bool:
+    """Tell whether a server listens at a socket; it may be there before that."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
 
 
 def moved(conf: str, place: Path) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Until
 from tests.deploy.tools import broker_started, known_variables, parsed, read_yaml
 from tests.helm.conftest import CHART, Rendered
 
@@ -277,7 +276,7 @@ def test_labels_by_which_pods_are_chosen_never_change(rendered: Rendered) -> Non
 
 
 def test_the_broker_comes_up_with_the_password_of_the_secret(
-    default: Rendered, tmp_path: Path, until: Until
+    default: Rendered, tmp_path: Path
 ) -> None:
     broker = default.one("StatefulSet", "-broker")["spec"]["template"]["spec"]["containers"][0]
     conf = default.one("ConfigMap", "-broker")["data"]["valkey.conf"]
@@ -285,7 +284,6 @@ def test_the_broker_comes_up_with_the_password_of_the_secret(
     assert broker["command"] == ["sh", "-euc"]
 
     with broker_started(broker["args"][0], files, tmp_path, PASSWORD) as (process, access):
-        until((tmp_path / "socket").exists)
         client = connect(access)
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         client.close()

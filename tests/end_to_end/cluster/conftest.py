@@ -98,6 +98,21 @@ class Site:
         printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return {**printed, "stderr": done.stderr}
 
+    def make(self, pools: str) -> None:
+        """Make the registry with these pools, and nothing to do."""
+        (self.place / "make.py").write_text(
+            f"import batchpilot as bp\nbp.make_registry('registry').pools = {pools}\n"
+        )
+        self.python.run("make.py", environment=self.environment, cwd=self.place)
+
+    def probed(self, *words: str, code: int) -> dict[str, list[dict[str, str]]]:
+        """Return what a probe has found, by the names of the checks."""
+        told = json.loads(self.call("doctor", "registry", "--probe", "--json", *words, code=code))
+        found: dict[str, list[dict[str, str]]] = {}
+        for check in told["checks"]:
+            found.setdefault(check["check"], []).append(check)
+        return found
+
     def call(self, *words: str, code: int = 0) -> str:
         """Return what a command prints."""
         return self.python.batchpilot(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -89,3 +90,19 @@ def test_a_study_on_local_cores_hosts_and_slurm_at_once_is_seen_and_has_work_don
         assert pool in status
     assert set(by) == {"local", "ssh", "slurm"}
     assert by.total() == 120
+
+
+def test_hosts_and_a_real_slurm_are_probed_over_their_networks(mixed_site: SSHSite) -> None:
+    site = mixed_site.site
+    env = site.python.environment
+    pools = f"[bp.pools.SSH(['host1', 'host2'], slots=1, env={env!r}), {site.pool(slots=1)}]"
+    site.make(pools)
+
+    by_ssh = site.probed(code=0)
+    by_slurm = site.probed("--pool", "slurm", code=0)
+
+    assert re.search(r"pool ssh as host1\|\d+", by_ssh["probe"][0]["text"])
+    assert ", on host1; " in by_ssh["probe"][1]["text"]
+    assert all("redis://" in check["text"] for check in by_ssh["node broker"])
+    assert re.fullmatch(r"submitted to pool slurm as \d+_1", by_slurm["probe"][0]["text"])
+    assert {check["health"] for name in by_slurm for check in by_slurm[name]} <= {"ok", "note"}

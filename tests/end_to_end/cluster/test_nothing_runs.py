@@ -11,13 +11,9 @@ import pytest
 from tests.conftest import Until
 from tests.fakes.farm import Farm, Settings
 
-from .conftest import Site, SSHSite
+from .conftest import Site
 
 
-MAKE = """
-import batchpilot as bp
-bp.make_registry("registry").pools = {pool}
-"""
 NODE = ["python", "packages", "directory", "broker", "clock"]
 NODE += ["scratch", "cores", "memory", "devices"]
 
@@ -32,21 +28,6 @@ def farm(pbs_site: Site) -> Farm:
     """Give what is behind the fake PBS; nodes reach the broker by loopback."""
     pbs_site.environment["BATCHPILOT_BROKER_LISTEN"] = "127.0.0.1"
     return Farm(Path(pbs_site.environment["FARM"]))
-
-
-def make(site: Site, **options: Any) -> None:
-    """Make a registry with one pool, and nothing to do."""
-    (site.place / "make.py").write_text(MAKE.format(pool=site.pool(**options)))
-    site.python.run("make.py", environment=site.environment, cwd=site.place)
-
-
-def probed(site: Site, *words: str, code: int) -> dict[str, list[dict[str, str]]]:
-    """Return what a probe has found, by the names of the checks."""
-    told = json.loads(site.call("doctor", "registry", "--probe", "--json", *words, code=code))
-    found: dict[str, list[dict[str, str]]] = {}
-    for check in told["checks"]:
-        found.setdefault(check["check"], []).append(check)
-    return found
 
 
 def assign(site: Site, **options: Any) -> None:
@@ -76,7 +57,7 @@ def test_a_job_that_waits_for_queued_agents_says_so_and_they_are_cancelled_by_na
     assert first not in {agent["scheduler_id"] for agent in listed}
     assert second in {agent["scheduler_id"] for agent in listed}
 
-    submitted, never = probed(pbs_site, "--patience", "2", code=1)["probe"]
+    submitted, never = pbs_site.probed("--patience", "2", code=1)["probe"]
     assert never["health"] == "bad"
     assert "not begun in time, and cancelled: Q Not Running: Job limit" in never["text"]
     assert "--patience" in never["remedy"]
@@ -87,9 +68,9 @@ def test_a_job_that_waits_for_queued_agents_says_so_and_they_are_cancelled_by_na
 def test_a_probe_is_sent_as_agents_are_and_tells_what_it_finds(
     pbs_site: Site, farm: Farm, until: Until
 ) -> None:
-    make(pbs_site, slots=1, setup=["export SITE=here"])
+    pbs_site.make(pbs_site.pool(slots=1, setup=["export SITE=here"]))
 
-    found = probed(pbs_site, code=0)
+    found = pbs_site.probed(code=0)
 
     submitted, answered = (check["text"] for check in found["probe"])
     assert submitted == "submitted to pool pbs as 1.vm"
@@ -111,18 +92,18 @@ def test_a_probe_is_sent_as_agents_are_and_tells_what_it_finds(
 def test_what_is_wrong_on_a_node_is_told_by_what_the_probe_or_its_shell_said(
     pbs_site: Site, farm: Farm, until: Until
 ) -> None:
-    make(pbs_site, slots=1, python="/no/such/python")
-    _, no_python = probed(pbs_site, code=1)["probe"]
+    pbs_site.make(pbs_site.pool(slots=1, python="/no/such/python"))
+    _, no_python = pbs_site.probed(code=1)["probe"]
 
     wrapper = pbs_site.place / "python"
     wrapper.write_text(ELSEWHERE.format(python=pbs_site.python.executable))
     wrapper.chmod(0o755)
     assign(pbs_site, slots=1, python=str(wrapper), work_dir=str(pbs_site.place))
-    _, no_directory = probed(pbs_site, "--pool", "pbs", code=1)["probe"]
+    _, no_directory = pbs_site.probed("--pool", "pbs", code=1)["probe"]
 
     house, *_ = pbs_site.python.environment["PYTHONPATH"].rpartition(":")
     assign(pbs_site, slots=1, python="/usr/bin/python3", env={"PYTHONPATH": house})
-    found = probed(pbs_site, code=1)
+    found = pbs_site.probed(code=1)
 
     assert re.search("/no/such/python: .*No such file", no_python["text"])
     assert "python" in no_python["remedy"]
@@ -132,21 +113,3 @@ def test_what_is_wrong_on_a_node_is_told_by_what_the_probe_or_its_shell_said(
     assert "redis" in packages["text"]
     assert {check["health"] for check in found["node broker"]} == {"bad"}
     until(lambda: {element.state for element in farm.elements()} == {"ended"})
-
-
-@pytest.mark.cluster
-def test_hosts_and_a_real_slurm_are_probed_over_their_networks(mixed_site: SSHSite) -> None:
-    site = mixed_site.site
-    env = site.python.environment
-    text = f"[bp.pools.SSH(['host1', 'host2'], slots=1, env={env!r}), {site.pool(slots=1)}]"
-    (site.place / "make.py").write_text(MAKE.format(pool=text))
-    site.python.run("make.py", environment=site.environment, cwd=site.place)
-
-    by_ssh = probed(site, code=0)
-    by_slurm = probed(site, "--pool", "slurm", code=0)
-
-    assert re.search(r"pool ssh as host1\|\d+", by_ssh["probe"][0]["text"])
-    assert ", on host1; " in by_ssh["probe"][1]["text"]
-    assert all("redis://" in check["text"] for check in by_ssh["node broker"])
-    assert re.fullmatch(r"submitted to pool slurm as \d+_1", by_slurm["probe"][0]["text"])
-    assert {check["health"] for name in by_slurm for check in by_slurm[name]} <= {"ok", "note"}

@@ -65,10 +65,7 @@ def test_a_request_that_cannot_be_made_pauses_its_pool_and_is_told(
 
 def test_a_dry_run_prints_the_script_and_submits_nothing(pbs_site: Site) -> None:
     pool = pbs_site.pool(slots=3, setup=["module load gcc"])
-    (pbs_site.place / "make.py").write_text(
-        f"import batchpilot as bp\nbp.make_registry('registry').pools = {pool}\n"
-    )
-    pbs_site.python.run("make.py", environment=pbs_site.environment, cwd=pbs_site.place)
+    pbs_site.make(pool)
 
     script = pbs_site.call("agents", "start", "registry", "-n", "4", "--dry-run")
 

@@ -83,8 +83,10 @@ def test_it_sets_tags_names_and_settings_through_the_owner(reg: bp.Registry) -> 
     assert reg.reduce_results_list() == [3, 6, 9]
 
 
-def test_what_the_owner_refuses_is_refused_here_with_the_same_words(reg: bp.Registry) -> None:
-    reg.batch_map(lambda i: i, i=[1, 2])
+def test_what_the_owner_refuses_is_refused_here_with_the_same_words(
+    reg: bp.Registry, gates: Path
+) -> None:
+    reg.batch_map(gated, i=[1, 2], more_args={"gates": str(gates)})
 
     with pytest.raises(DefinitionError, match="holds 2 jobs already"):
         reg._add_map(None, [], [], {})  # type: ignore[arg-type]  # it is refused before
@@ -96,6 +98,7 @@ def test_what_the_owner_refuses_is_refused_here_with_the_same_words(reg: bp.Regi
     reg.submit_jobs()
     with pytest.raises(SubmissionError, match="another session has taken"):
         reg._enlist([entry.to_wire()])
+    reg.kill_jobs()
 
 
 def test_what_only_the_owner_can_do_is_refused_by_its_name(reg: bp.Registry) -> None:

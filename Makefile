@@ -24,7 +24,7 @@ demo: $(RUNS) ## Compare learners on real data: the whole machine at work on thi
 test: $(DEVELOPS) ## Install what the tests need, run all checks, then all tests
 	@scripts/test-deps
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -n 5 $(ARGS)
+	$(BIN)/python -m pytest -n 6 $(ARGS)
 
 check: $(DEVELOPS) ## Lint, format, types, architecture, dependencies, spelling
 	$(BIN)/ruff check .

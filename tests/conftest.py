@@ -12,11 +12,15 @@ from typing import Protocol
 
 import pytest
 from hypothesis import settings
+from tests.order import mixed
 
 
 # What is slow on a busy machine is not wrong.
 settings.register_profile("here", deadline=None, max_examples=50)
 settings.load_profile("here")
+
+# Daemons start faster when they find their modules compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # What is started in the background may ignore Ctrl-C, and all its children with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -37,6 +41,13 @@ def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"it did not come true within {seconds:.0f} s"
         time.sleep(0.005)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run files that wait beside files that compute."""
+    files = dict.fromkeys(item.nodeid.partition("::")[0] for item in items)
+    places = {file: place for place, file in enumerate(mixed(list(files)))}
+    items.sort(key=lambda item: places[item.nodeid.partition("::")[0]])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -25,7 +25,10 @@ from .marks import Marks
 
 
 PAGE = Path(__file__).parents[3] / "docs" / "pools.md"
-CATCHING = "trap 'sleep 0.2; touch {0}/checkpoint; exit 3' TERM; touch {0}/begun; sleep 600 & wait"
+CATCHING = (
+    "trap 'sleep 0.2; touch {0}/checkpoint; exit 3' TERM; touch {0}/begun;"
+    " while :; do sleep 0.1; done"
+)
 """A program that writes a checkpoint when it is told to go, for longer than a moment."""
 
 

@@ -121,6 +121,13 @@ def _stop(directory: str) -> None:
     seat = read_seat(paths)
     control.stop(paths)
     click.echo("Stopped; unfinished jobs wait in the registry.", err=True)
+    there = len(control.agents(paths)) + len(control.awaited_agents(paths))
+    if there:
+        click.echo(
+            f"{there} agents elsewhere, or in queues, wait up to an hour for another coordinator; "
+            "to end them, too: batchpilot agents stop, before the coordinator is stopped.",
+            err=True,
+        )
     if seat is not None:
         click.echo(
             f"{seat.job} of pool {seat.pool} is cancelled; from now on the coordinator is started "

@@ -38,6 +38,7 @@ from .troubles import Troubles
 GATHER = 2.0
 COOL_DOWN = 60.0
 LOOK_EVERY = 60.0
+CANCEL_AGAIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,12 @@ class _Call:
 
 @dataclass(slots=True)
 class _System:
-    """Hold what is under way at one batch system, and when it was last asked."""
+    """Hold what is under way at one batch system, when it was asked and when it may be again."""
 
     look: SecondLook
     launcher: Launcher
     looked: float | None = None
+    cancel_at: float = 0.0
     call: _Call | None = None
 
 
@@ -152,7 +154,7 @@ class Allocator:
         surplus = surplus_of(demand, supply)
         since = self._since(self._surplus_since, pool.name, now, going_on=bool(surplus))
         if surplus and (held or now - since >= COOL_DOWN):
-            self._cancel(surplus)
+            self._cancel(surplus, now)
         short = shortage_of(pool, demand, supply)
         since = self._since(self._short_since, pool.name, now, going_on=bool(short))
         if short and now - since >= GATHER and self._troubles.may_start(pool.name, now):
@@ -230,16 +232,17 @@ class Allocator:
         if result.shortfall:
             self._troubles.refused(pool, result.shortfall, now, for_good=False)
 
-    def _cancel(self, pilots: list[Pilot]) -> None:
-        """Cancel agents of one batch system."""
+    def _cancel(self, pilots: list[Pilot], now: float) -> None:
+        """Cancel agents of one batch system, if it did not just refuse that."""
         system = self._system(pilots[0].kind)
         ours = [pilot for pilot in pilots if pilot.id and pilot.kind == pilots[0].kind]
-        if system.call is None and ours:
+        if system.call is None and ours and now >= system.cancel_at:
             cancel = partial(system.launcher.cancel, [], [pilot.id for pilot in ours])
             self._send(system, "cancel", cancel, partial(self._cancelled, ours))
 
     def _cancelled(self, pilots: list[Pilot], result: LaunchError | None, now: float) -> None:
         if isinstance(result, LaunchError):
+            self._system(pilots[0].kind).cancel_at = now + CANCEL_AGAIN
             self._troubles.refused(pilots[0].pool, str(result), now, for_good=False)
             return
         queued = [pilot for pilot in pilots if pilot.stage is Stage.QUEUED]
@@ -254,7 +257,7 @@ class Allocator:
             strays = [p for p in ours if p.pool not in pools and p.stage is Stage.QUEUED]
             since = self._since(self._surplus_since, f"\0{kind}", now, going_on=bool(strays))
             if strays and now - since >= GATHER:
-                self._cancel(strays)
+                self._cancel(strays, now)
 
     def _cancel_dismissed(self, now: float) -> None:
         """Cancel what the user has named of those that have not come yet."""
@@ -262,8 +265,8 @@ class Allocator:
             names = dismissed(tx)
         for kind in self._roster.kinds() if names else ():
             named = [p for p in self._roster.of_kind(kind) if p.id in names and not p.agent]
-            if named and not self._troubles.resting(named[0].pool, now):
-                self._cancel(named)
+            if named:
+                self._cancel(named, now)
 
     def _drain(self) -> None:
         """Tell agents to finish what runs and leave."""

@@ -38,11 +38,8 @@ class Troubles:
 
     def may_start(self, pool: str, now: float) -> bool:
         """Tell whether a pool may ask for agents now."""
-        return not self._last(pool).paused and not self.resting(pool, now)
-
-    def resting(self, pool: str, now: float) -> bool:
-        """Tell whether the batch system of a pool is left alone for a while, after a refusal."""
-        return now < self._last(pool).until
+        last = self._last(pool)
+        return not last.paused and now >= last.until
 
     def worked(self, agent: str) -> bool | None:
         """Tell whether an agent came to work for a minute or left in order; None if it never came.

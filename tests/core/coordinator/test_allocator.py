@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from batchpilot.coordinator.allocator import COOL_DOWN, GATHER, LOOK_EVERY
+from batchpilot.coordinator.allocator import CANCEL_AGAIN, COOL_DOWN, GATHER, LOOK_EVERY
 from batchpilot.coordinator.happenings import AgentEnded, SchedulerCalled
-from batchpilot.coordinator.troubles import PAUSES
 from batchpilot.pools import Local, Slurm
 from batchpilot.store.allocations import Stage
 from batchpilot.store.dismissals import dismiss
@@ -160,19 +159,25 @@ def test_one_in_the_queue_that_the_user_names_is_cancelled_and_another_asked_for
     assert [request.agents for request in site.launcher.requests] == [4, 1]
 
 
-def test_a_batch_system_that_refuses_to_cancel_is_not_pressed(site: Site) -> None:
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_a_batch_system_that_refuses_to_cancel_is_not_pressed(
+    site: Site, *, all_of_them: bool
+) -> None:
     site.work()
     site.launcher.trouble = LaunchPostponed("slurm_kill_job2: Socket timed out")
     with site.bench.desk.db.write() as tx:
-        dismiss(tx, ["1_2"])
+        if all_of_them:
+            tx.set_meta("agents_stopped", 1)
+        else:
+            dismiss(tx, ["1_2"])
     for _ in range(10):
         site.tick()
 
     assert len(site.bench.told(SchedulerCalled)) == 2
 
     site.launcher.trouble = None
-    site.tick(PAUSES[0])
-    assert site.launcher.cancelled == ["1_2"]
+    site.tick(CANCEL_AGAIN)
+    assert "1_2" in site.launcher.cancelled
 
 
 def test_each_call_of_the_batch_system_is_told_with_what_came_of_it(site: Site) -> None:

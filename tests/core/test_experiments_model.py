@@ -122,7 +122,7 @@ def jobs_of(registry: Any) -> dict[int, tuple[Definition, int]]:
 
 
 @given(steps)
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_ids_order_and_skipping_are_those_of_the_model(script: list[Add | list[int]]) -> None:
     model = Model()
     with tempfile.TemporaryDirectory() as place, make(place) as registry:

@@ -22,6 +22,7 @@ from batchpilot_broker.paths import RegistryPaths
 
 JOBS = 1001
 REFUSED = 1001
+REDONE = 150
 PNG = b"\x89PNG\r\n\x1a\n"
 WITHIN = 90.0
 RUN = "import sys; from batchpilot.cli import main; sys.exit(main())"
@@ -178,22 +179,28 @@ def test_a_part_that_was_reset_is_all_that_is_computed_again(where: Path, second
     assert changed == [job - 1 for job in redone]
 
 
-def test_a_killed_demo_is_gone_on_with(tmp_path: Path, until: Until) -> None:
+def test_a_killed_demo_is_gone_on_with(where: Path, second: DemoRun, until: Until) -> None:
+    assert second.code == 0, second.err
+    with load_registry(where / "demo-registry") as registry:
+        redone = registry.find_experiments(algo_name="random_forest")[:REDONE]
+        registry.reset_jobs(redone)
+    kept = ended(where)
     killed = subprocess.Popen(
         [sys.executable, "-c", RUN, "demo"],
-        cwd=tmp_path,
+        cwd=where,
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until(lambda: ended(tmp_path) > 100)
+    until(lambda: ended(where) > kept + REDONE // 10)
     killed.kill()
     killed.wait()
-    before = ended(tmp_path)
+    before = ended(where)
 
-    again = run_demo(tmp_path)
-    control.stop(RegistryPaths(tmp_path / "demo-registry"))
+    again = run_demo(where)
+    control.stop(RegistryPaths(where / "demo-registry"))
 
+    assert kept == JOBS - REDONE
     assert before < JOBS
     assert again.code == 0, again.err
     assert re.search(r"\d+ done, \d failed, \d+ under way, 0 to submit", again.out)

@@ -37,6 +37,9 @@ def fill(i):
     return os.environ["BATCHPILOT_AGENT"]
 """
 
+# So that who comes first does not take what the others are to run.
+ONE_BY_ONE = "__import__('pandas').DataFrame({'job_id': range(1, 121), 'chunk': range(1, 121)})"
+
 
 def test_hosts_get_an_agent_each_and_reach_the_broker_over_their_network(
     ssh_site: SSHSite, until: Until
@@ -58,6 +61,7 @@ def test_hosts_get_an_agent_each_and_reach_the_broker_over_their_network(
     until(lambda: site.document("agents", "list", "registry")["agents"] == [])
 
 
+@pytest.mark.timeout(240)
 def test_a_study_on_local_cores_hosts_and_slurm_at_once_is_seen_and_has_work_done_by_all(
     mixed_site: SSHSite, until: Until
 ) -> None:
@@ -69,8 +73,8 @@ def test_a_study_on_local_cores_hosts_and_slurm_at_once_is_seen_and_has_work_don
         f" {site.pool(slots=1, max_agents=2, resources={'walltime': 600})}]"
     )
     with open_session(site, pools, FILLING) as session:
-        session("(reg.batch_map(fill, i=range(1, 121)), reg.submit_jobs())")
-        until(lambda: sum(bool(agent["running"]) for agent in session.agents()) == 5)
+        session(f"(reg.batch_map(fill, i=range(1, 121)), reg.submit_jobs({ONE_BY_ONE}))")
+        until(lambda: sum(bool(agent["running"]) for agent in session.agents()) == 5, 120.0)
         listed = site.document("agents", "list", "registry")["agents"]
         table, status = site.call("agents", "list", "registry"), site.call("status", "registry")
         (site.place / "enough").touch()

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from .batch import BatchLauncher, last_match
 from .nouns import ElementState, ElementStatus, Parameters
+from .running import Completed
 
 
 _QUEUED = frozenset(("PEND", "PROV", "PSUSP", "WAIT"))
@@ -22,6 +24,8 @@ _PLANNED = frozenset(("0", "130", "140", "143"))
 
 _FULL = "jobid stat job_name exit_code"
 _PLAIN = "jobid stat job_name"
+_NO_SUCH_FIELD = "not a valid field"
+"""What kin of LSF says of the fields that only IBM's has."""
 
 
 class LSF(BatchLauncher):
@@ -29,7 +33,7 @@ class LSF(BatchLauncher):
 
     kind: ClassVar[str] = "lsf"
     prefix: ClassVar[str] = "#BSUB"
-    usual: ClassVar[Parameters] = Parameters(max_array=1000, fields=_PLAIN)
+    usual: ClassVar[Parameters] = Parameters(max_array=1000, fields=_FULL)
     by_stdin: ClassVar[bool] = True
     temporary: ClassVar[re.Pattern[str]] = re.compile(
         r"still trying|not responding|LSF is down|Please wait|Retrying|threshold|Pending job limit"
@@ -47,11 +51,7 @@ class LSF(BatchLauncher):
     def _ask_parameters(self) -> Parameters:
         said = self.run(["bparams", "-l"]).stdout
         size = re.search(r"MAX_JOB_ARRAY_SIZE\s*=\s*(\d+)", said)
-        tried = self.run(["bjobs", "-json", "-o", _FULL])
-        return Parameters(
-            max_array=int(size[1]) if size else self.usual.max_array,
-            fields=_PLAIN if "not a valid field" in tried.stderr else _FULL,
-        )
+        return replace(self.usual, max_array=int(size[1])) if size else self.usual
 
     def _submitting(self, script: str) -> list[str]:  # noqa: ARG002 - it is read from stdin
         return ["bsub"]
@@ -66,8 +66,10 @@ class LSF(BatchLauncher):
         return element.partition("[")[0]
 
     def _read(self, ids: Sequence[str]) -> Mapping[str, ElementStatus]:
-        fields = self.parameters.fields
-        said = self.run(["bjobs", "-a", "-json", "-o", fields, *self._arrays(ids)])
+        said = self._ask(ids)
+        if _NO_SUCH_FIELD in said.stderr and self.parameters.fields != _PLAIN:
+            self._parameters = replace(self.parameters, fields=_PLAIN)
+            said = self._ask(ids)
         if said.code and not (said.stdout.strip() or self._only_gone(said)):
             raise self._unanswered(said)
         try:
@@ -75,6 +77,10 @@ class LSF(BatchLauncher):
         except ValueError as error:
             raise self._unanswered(said) from error
         return {_name(record): _status(record) for record in records if "STAT" in record}
+
+    def _ask(self, ids: Sequence[str]) -> Completed:
+        fields = self.parameters.fields
+        return self.run(["bjobs", "-a", "-json", "-o", fields, *self._arrays(ids)])
 
     def _cancelling(self, ids: Iterable[str]) -> list[str]:
         return ["bkill", *ids]

@@ -173,14 +173,21 @@ def test_an_answer_that_cannot_be_read_is_none(make_launcher: MakeLauncher, kind
         launcher.states(["1[1].vm"])
 
 
-def test_only_lsf_that_knows_exit_codes_is_asked_for_them(make_launcher: MakeLauncher) -> None:
+def test_only_lsf_that_knows_exit_codes_is_asked_for_them_twice(
+    make_launcher: MakeLauncher,
+) -> None:
     launcher, answers = make_launcher("LSF")
     launcher._parameters = None
+    record = '{"RECORDS":[{"JOBID":"1","STAT":"RUN","JOB_NAME":"n[1]"}]}'
     answers.will(
         Completed(code=0, stdout="MAX_JOB_ARRAY_SIZE = 7"),
         Completed(code=99, stderr="<EXIT_CODE> in the format string is not a valid field name."),
+        Completed(code=0, stdout=record),
+        Completed(code=0, stdout=record),
     )
 
+    states = [launcher.states(["1[1]"])["1[1]"].state for _ in range(2)]
+
+    assert states == ["running", "running"]
     assert launcher.parameters.max_array == 7
-    assert "exit_code" not in launcher.parameters.fields
-    assert len(answers.calls) == 2
+    assert ["exit_code" in " ".join(call) for call in answers.calls[1:]] == [True, False, False]

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from batchpilot_agent.errors import LaunchPostponed
 from batchpilot_agent.launch import agent_command, clean_environment, launch_local, probe_command
 from batchpilot_agent.launchers.batch import BatchLauncher
 from batchpilot_agent.launchers.choosing import BATCH_SYSTEMS
-from batchpilot_agent.launchers.nouns import AllocationRequest
+from batchpilot_agent.launchers.keeping import read_submitted
+from batchpilot_agent.launchers.nouns import AllocationRequest, Submitted
 from batchpilot_agent.launchers.ssh import SSHLauncher, host_of
 from batchpilot_broker.journal import LogFormat
 from batchpilot_broker.paths import RegistryPaths
@@ -22,10 +25,9 @@ from batchpilot_broker.paths import RegistryPaths
 from .pools import SSH, BatchPool, Local, RemotePool
 from .store.allocations import (
     Pilot,
-    Stage,
     add_pilots,
-    name_allocation,
-    update_pilots,
+    pilots_alive,
+    settle_allocation,
     variables_key,
 )
 from .store.database import Database
@@ -198,14 +200,34 @@ def ask_for_agents(pool: RemotePool, database: Database, agents: int, log_format
     paths, allocation, now = database.paths, new_allocation(), time.time()
     variables = variables_key(pool.variables)
     pilots = pilots_of(pool, allocation, agents, variables, now)
-    request = request_of(pool, paths, allocation, agents, variables, log_format=log_format)
-    submitted = launcher_of(pilots[0].kind, paths).submit(request)
+    with database.read() as tx:
+        taken = [pilot.id for pilot in pilots_alive(tx) if pilot.pool == pool.name]
+    request = request_of(
+        pool, paths, allocation, agents, variables, taken=taken, log_format=log_format
+    )
+    if isinstance(pool, SSH) and not request.hosts:
+        raise LaunchPostponed(
+            f"each host of pool {pool.name} has an agent", remedy="see `batchpilot agents list`"
+        )
     with database.write() as tx:
         add_pilots(tx, pilots)
-        name_allocation(tx, allocation, submitted.ids)
-        for pilot, id_ in zip(pilots, submitted.elements, strict=False):
-            pilot.id, pilot.stage = id_, Stage.QUEUED
-        for pilot in pilots[len(submitted.elements) :]:
-            pilot.stage, pilot.reason = Stage.ENDED, submitted.shortfall
-        update_pilots(tx, pilots)
-    return list(submitted.elements)
+    try:
+        submitted = _submit(launcher_of(pilots[0].kind, paths), request)
+    except BaseException as error:
+        kept = read_submitted(paths.allocation(allocation)) or Submitted(ids=(), elements=())
+        _settle(database, allocation, replace(kept, shortfall=str(error)))
+        raise
+    _settle(database, allocation, submitted)
+    return [element for element in submitted.elements if element]
+
+
+def _submit(launcher: BatchLauncher | SSHLauncher, request: AllocationRequest) -> Submitted:
+    """Submit beside this thread, so that Ctrl-C waits for what the batch system answers."""
+    with ThreadPoolExecutor(1) as beside:
+        return beside.submit(launcher.submit, request).result()
+
+
+def _settle(database: Database, allocation: str, submitted: Submitted) -> None:
+    with database.write() as tx:
+        shortfall = submitted.shortfall or "it was not submitted"
+        settle_allocation(tx, allocation, submitted.ids, submitted.elements, shortfall)

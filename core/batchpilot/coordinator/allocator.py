@@ -6,12 +6,13 @@ for a moment, so that arrays are large; agents in the queue are cancelled when n
 for them for a minute.
 
 A pool whose request is refused for good, or three of whose agents in a row ended without coming to
-work, is paused until `agents resume`; other trouble makes growing pauses. All of it is told.
+work, is paused until `agents resume`; other trouble makes growing pauses. All of it is told. What
+has ended before this coordinator watched is no failure: it may have found no broker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,46 +21,30 @@ from batchpilot.pools import RemotePool
 from batchpilot.requesting import launcher_of, new_allocation, pilots_of, request_of
 from batchpilot.store.allocations import Pilot, Stage
 from batchpilot.store.dismissals import dismissed
+from batchpilot.store.launches import Failed
 from batchpilot_agent.errors import LaunchError, LaunchRefused
 from batchpilot_agent.launchers.nouns import ElementState, ElementStatus, Launcher, Submitted
-from batchpilot_agent.launchers.waning import SecondLook
-from batchpilot_broker.errors import BatchpilotError
 from batchpilot_broker.paths import RegistryPaths
 
 from .desk import Desk
-from .errands import Errand, Stopwatch, ThreadedErrand
-from .happenings import AgentEnded, AgentSeen, Happening, SchedulerCalled
-from .judge import Judge, misfit
+from .errands import Errand, ThreadedErrand
+from .happenings import AgentEnded, AgentSeen, Happening
+from .judge import Judge
+from .merits import Merits
 from .planning import demand_of, shortage_of, surplus_of
 from .roster import Roster
-from .troubles import Troubles
+from .systems import Systems
+from .troubles import Troubles, last_words
 
 
 GATHER = 2.0
 COOL_DOWN = 60.0
 LOOK_EVERY = 60.0
 CANCEL_AGAIN = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """Hold a call that is under way: which command, how it goes, and what is done then."""
-
-    command: str
-    watch: Stopwatch
-    errand: Errand
-    then: Callable[[Any, float], None]
-
-
-@dataclass(slots=True)
-class _System:
-    """Hold what is under way at one batch system, when it was asked and when it may be again."""
-
-    look: SecondLook
-    launcher: Launcher
-    looked: float | None = None
-    cancel_at: float = 0.0
-    call: _Call | None = None
+FINISH = 10.0
+"""Seconds that submissions under way get at the end; the supervisor waits for 20."""
+TOLD_AFTER = 3
+"""Queries in a row that failed before that is told: a daemon may be started anew."""
 
 
 @dataclass(slots=True)
@@ -81,23 +66,28 @@ class Allocator:
     wanted: dict[str, int] = field(default_factory=dict)
     _roster: Roster = field(init=False)
     _troubles: Troubles = field(init=False)
-    _systems: dict[str, _System] = field(default_factory=dict)
+    _merits: Merits = field(init=False)
+    _systems: Systems = field(init=False)
     _short_since: dict[str, float] = field(default_factory=dict)
     _surplus_since: dict[str, float] = field(default_factory=dict)
     _heard: list[AgentSeen | AgentEnded] = field(default_factory=list)
     _drained: set[str] = field(default_factory=set)
+    _cancels: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Know the agents that were asked for before, and listen."""
         self._roster = Roster(self.desk)
         self._troubles = Troubles(self.desk)
+        self._merits = Merits(self.desk, self.judge)
+        self._systems = Systems(self.desk, self.launcher, self.errand)
         self.desk.bus.listen(self._hear)
 
     def tick(self, now: float) -> None:
         """Take in what is new; ask for one thing at most of each batch system."""
         self._take_in(now)
-        for kind, system in self._systems.items():
-            self._collect(kind, system, now)
+        self._systems.collect(now)
+        for kind in self._roster.kinds():  # first, so that nothing keeps a batch system too busy
+            self._look(kind, now)
         held = self.desk.held()
         pools = self.desk.remote_pools()
         waiting = self.desk.waiting() if pools and not held else []
@@ -110,8 +100,10 @@ class Allocator:
             self._drain()
         self._cancel_strays({pool.name for pool in pools}, now)
         self._cancel_dismissed(now)
-        for kind in self._roster.kinds():
-            self._look(kind, now)
+
+    def finish(self, now: float) -> None:
+        """Learn what came of submissions under way, before the coordinator leaves."""
+        self._systems.finish(FINISH, now)
 
     def _hear(self, happening: Happening) -> None:
         if isinstance(happening, AgentSeen | AgentEnded):
@@ -119,35 +111,45 @@ class Allocator:
 
     def _take_in(self, now: float) -> None:
         """Note agents that have come and gone, or were asked for by hand."""
-        self._roster.refresh()
+        self._roster.refresh(now)
         heard, self._heard = self._heard, []
         for happening in heard:
             if isinstance(happening, AgentSeen):
                 self._came(happening.agent)
             else:
-                self._went(happening.agent, happening.reason, now)
+                self._went(happening, now)
+        at_work = self._roster.at_work()
+        for pilot in at_work:
+            self._relieve(pilot)
+        self._merits.forget_but({pilot.agent for pilot in at_work})
 
     def _came(self, agent: str) -> None:
         info = self.desk.survey.agents.get(agent)
         pilot = self._roster.find(info.allocation) if info is not None else None
-        if info is None or pilot is None:
-            return
-        pilot.stage, pilot.agent, pilot.reason = Stage.RUNNING, agent, ""
-        self._roster.update([pilot])
-        if not misfit(info):
+        if pilot is not None:
+            pilot.stage, pilot.agent, pilot.reason = Stage.RUNNING, agent, ""
+            self._roster.update([pilot])
+
+    def _relieve(self, pilot: Pilot) -> None:
+        """End the troubles of a pool when one of its agents first shows that it can work."""
+        if self._merits.shows(pilot.agent):
             self._troubles.over(pilot.pool)
 
-    def _went(self, agent: str, reason: str, now: float) -> None:
+    def _went(self, ended: AgentEnded, now: float) -> None:
         """One that said good-bye has ended; of one that was lost the batch system knows more."""
-        pilot = self._roster.of_agent(agent)
-        if pilot is None:
+        pilot = self._roster.of_agent(ended.agent)
+        if pilot is None or (ended.reason != "left" and pilot.id):
             return
-        if reason != "left":
-            return
-        pilot.stage, pilot.reason = Stage.ENDED, reason
+        self._relieve(pilot)
+        pilot.stage, pilot.reason = Stage.ENDED, ended.reason
         self._roster.update([pilot])
-        if self._troubles.worked(agent) is False:
-            self._troubles.failed(pilot, reason, now)
+        fault = self._merits.fault(pilot, ended.bye)
+        if fault:
+            self._troubles.failed(pilot, fault, now)
+            return
+        in_vain = self._merits.passed_over(pilot, ended.bye, now)
+        if in_vain:
+            self._troubles.refused(pilot.pool, in_vain, now, for_good=False)
 
     def _scale(self, pool: RemotePool, demand: dict[str, int], now: float, *, held: bool) -> None:
         supply = self._roster.of_pool(pool.name)
@@ -169,43 +171,9 @@ class Allocator:
             return now
         return times.setdefault(pool, now)
 
-    def _system(self, kind: str) -> _System:
-        system = self._systems.get(kind)
-        if system is None:
-            launcher = self.launcher(kind, self.desk.paths)
-            system = self._systems[kind] = _System(SecondLook(launcher), launcher)
-        return system
-
-    def _send(
-        self,
-        system: _System,
-        command: str,
-        job: Callable[[], Any],
-        then: Callable[[Any, float], None],
-    ) -> None:
-        watch = Stopwatch(job)
-        system.call = _Call(command, watch, self.errand(watch), then)
-
-    def _collect(self, kind: str, system: _System, now: float) -> None:
-        """Take in what came of a call."""
-        call = system.call
-        if call is None or not call.errand.done:
-            return
-        system.call = None
-        try:
-            result = call.errand.result()
-        except LaunchError as error:
-            result = error
-        except BatchpilotError as error:  # of the disk, where a script could not be kept
-            result = LaunchError(str(error))
-        short = isinstance(result, Submitted) and bool(result.shortfall)
-        ok = not short and not isinstance(result, LaunchError)
-        self.desk.bus.tell(SchedulerCalled(kind.lower(), call.command, call.watch.seconds, ok=ok))
-        call.then(result, now)
-
     def _submit(self, pool: RemotePool, key: str, agents: int, now: float) -> None:
-        system = self._system(type(pool).__name__)
-        if system.call is not None:
+        system = self._systems.of(type(pool).__name__)
+        if system.busy:
             return
         self._short_since.pop(pool.name, None)
         allocation = new_allocation()
@@ -216,14 +184,13 @@ class Allocator:
         )
         self._roster.add(pilots_of(pool, allocation, agents, key, now))
         then = partial(self._submitted, pool.name, allocation)
-        self._send(system, "submit", partial(system.launcher.submit, request), then)
+        self._systems.send(system, "submit", partial(system.launcher.submit, request), then)
 
     def _submitted(
         self, pool: str, allocation: str, result: Submitted | LaunchError, now: float
     ) -> None:
         if isinstance(result, LaunchError):
-            nothing = Submitted(ids=(), elements=(), shortfall=str(result))
-            self._roster.submitted(allocation, nothing)
+            self._roster.interrupted(allocation, str(result))
             self._troubles.refused(
                 pool, str(result), now, for_good=isinstance(result, LaunchRefused)
             )
@@ -232,19 +199,27 @@ class Allocator:
         if result.shortfall:
             self._troubles.refused(pool, result.shortfall, now, for_good=False)
 
-    def _cancel(self, pilots: list[Pilot], now: float) -> None:
-        """Cancel agents of one batch system, if it did not just refuse that."""
-        system = self._system(pilots[0].kind)
-        ours = [pilot for pilot in pilots if pilot.id and pilot.kind == pilots[0].kind]
-        if system.call is None and ours and now >= system.cancel_at:
+    def _cancel(self, pilots: Sequence[Pilot], now: float) -> None:
+        """Cancel agents of one batch system, if it was not just asked for that."""
+        kind = pilots[0].kind
+        system = self._systems.of(kind)
+        self._cancels = {p: when for p, when in self._cancels.items() if now - when < CANCEL_AGAIN}
+        ours = [p for p in pilots if p.id and p.kind == kind and p.key not in self._cancels]
+        if ours and not system.busy and now >= system.cancel_at:
+            self._cancels |= dict.fromkeys((pilot.key for pilot in ours), now)
             cancel = partial(system.launcher.cancel, [], [pilot.id for pilot in ours])
-            self._send(system, "cancel", cancel, partial(self._cancelled, ours))
+            self._systems.send(system, "cancel", cancel, partial(self._cancelled, ours))
 
     def _cancelled(self, pilots: list[Pilot], result: LaunchError | None, now: float) -> None:
+        system = self._systems.of(pilots[0].kind)
+        pools = {pilot.pool for pilot in pilots}
         if isinstance(result, LaunchError):
-            self._system(pilots[0].kind).cancel_at = now + CANCEL_AGAIN
-            self._troubles.refused(pilots[0].pool, str(result), now, for_good=False)
+            system.cancel_at, system.uncancelled = now + CANCEL_AGAIN, system.uncancelled + 1
+            times = system.uncancelled
+            self._troubles.unheard(pools, Failed.CANCEL, str(result), times, now)
             return
+        system.uncancelled = 0
+        self._troubles.heard(pools, Failed.CANCEL)
         queued = [pilot for pilot in pilots if pilot.stage is Stage.QUEUED]
         for pilot in queued:  # one that comes nevertheless is known again when it registers
             pilot.stage, pilot.reason = Stage.ENDED, "cancelled"
@@ -278,10 +253,10 @@ class Allocator:
 
     def _look(self, kind: str, now: float) -> None:
         """Ask a batch system about the agents that do not speak for themselves."""
-        system = self._system(kind)
+        system = self._systems.of(kind)
         if system.looked is None:
             system.looked = now
-        if system.call is not None or now - system.looked < LOOK_EVERY:
+        if system.busy or now - system.looked < LOOK_EVERY:
             return
         quiet = self.judge.quiet()
         asked = [
@@ -292,30 +267,50 @@ class Allocator:
         if asked:
             system.looked = now
             look = partial(system.look.states, [pilot.id for pilot in asked])
-            self._send(system, "query", look, partial(self._seen, asked))
+            self._systems.send(system, "query", look, partial(self._seen, kind, asked))
 
     def _seen(
-        self, pilots: list[Pilot], result: dict[str, ElementStatus] | LaunchError, now: float
+        self,
+        kind: str,
+        pilots: list[Pilot],
+        result: dict[str, ElementStatus] | LaunchError,
+        now: float,
     ) -> None:
         """Note what a batch system says; a query that failed changes nothing."""
+        system, pools = self._systems.of(kind), {pilot.pool for pilot in pilots}
         if isinstance(result, LaunchError):
+            system.unanswered += 1
+            if system.unanswered >= TOLD_AFTER:
+                words, times = str(result), system.unanswered
+                self._troubles.unheard(pools, Failed.QUERY, words, times, now)
             return
-        changed = []
-        for pilot in pilots:
-            status = result[pilot.id]
-            if status.state is ElementState.ENDED:
-                self._ended(pilot, status, now)
-            elif status.state is ElementState.RUNNING:
-                pilot.stage, pilot.reason = Stage.RUNNING, status.reason
-            elif pilot.stage is not Stage.RUNNING:
-                pilot.reason = status.reason
-            changed.append(pilot)
-        self._roster.update(changed)
+        system.unanswered = 0
+        self._troubles.heard(pools, Failed.QUERY)
+        there = [pilot for pilot in pilots if pilot.stage is not Stage.ENDED]
+        for pilot in there:  # but those that said good-bye meanwhile
+            self._judged(pilot, result[pilot.id], now)
+        self._roster.update(there)
+
+    def _judged(self, pilot: Pilot, status: ElementStatus, now: float) -> None:
+        if status.state is ElementState.ENDED:
+            self._ended(pilot, status, now)
+            return
+        if status.state is not ElementState.UNKNOWN:
+            self._roster.saw(pilot)
+        if status.state is ElementState.RUNNING:
+            pilot.stage, pilot.reason = Stage.RUNNING, status.reason
+        elif pilot.stage is not Stage.RUNNING:
+            pilot.reason = status.reason
 
     def _ended(self, pilot: Pilot, status: ElementStatus, now: float) -> None:
         """Note the end of an agent: death is certain, and a failure where it never worked."""
+        ran = pilot.stage is Stage.RUNNING
         pilot.stage, pilot.reason = Stage.ENDED, status.reason
         if pilot.agent in self.desk.survey.agents:
             self.judge.end(pilot.agent, "lost", now)
-        if (status.failed or not status.known) and not self._troubles.worked(pilot.agent):
-            self._troubles.failed(pilot, status.reason, now)
+        output = self.desk.paths.element_output(pilot.allocation, pilot.number)
+        failed = status.failed or (not status.known and (ran or output.exists()))
+        early = not pilot.agent and self._roster.is_inherited(pilot)
+        if failed and not early and not self._merits.lasted(pilot.agent):
+            why = "" if last_words(self.desk.paths, pilot) else status.reason
+            self._troubles.failed(pilot, why, now)

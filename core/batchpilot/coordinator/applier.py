@@ -47,11 +47,17 @@ class Applier:
     Args:
         desk: What the duties share.
         sizer: Learns the run times of chunks.
+
+    Attributes:
+        begun: Agents that have begun a chunk since this coordinator came; forgotten by the judge.
+        ended: Those of them that have ended one.
     """
 
     def __init__(self, desk: Desk, sizer: Sizer) -> None:
         self._desk = desk
         self._sizer = sizer
+        self.begun: set[str] = set()
+        self.ended: set[str] = set()
 
     def tick(self, events: Sequence[tuple[str, Event]]) -> None:
         """Apply events in their order, in transactions of about 10,000 rows."""
@@ -145,8 +151,10 @@ class Applier:
         if kind == Kind.CHUNK_STARTED:
             chunk, started, _ = STARTED.unpack(payload)
             tx.execute("start_chunk", agent, started, chunk)
+            self.begun.add(agent)
         elif kind == Kind.CHUNK_ENDED:
             self._chunk_ended(tx, *ENDED.unpack(payload))
+            self.ended.add(agent)
         elif kind == Kind.HANDED_BACK:
             self._handed_back(tx, payload, applied)
 

@@ -16,6 +16,9 @@ class Errand(Protocol):
     def done(self) -> bool:
         """Tell whether it has come to an end."""
 
+    def wait(self, seconds: float) -> None:
+        """Wait for its end, so many seconds at most."""
+
     def result(self) -> Any:
         """Return what came of it, or raise what went wrong."""
 
@@ -59,6 +62,10 @@ class ThreadedErrand:
     def done(self) -> bool:
         """Tell whether it has come to an end."""
         return not self._thread.is_alive()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end, so many seconds at most."""
+        self._thread.join(seconds)
 
     def result(self) -> Any:
         """Return what came of it, or raise what went wrong."""

@@ -6,6 +6,7 @@
 | JobsEnded | rows of ended jobs were applied |
 | JobsRequeued | jobs go to the queue again, with the reason |
 | AgentSeen, AgentEnded | an agent registered, left or was lost |
+| AgentRefused | an agent was told that it cannot work here |
 | Rejected | a message or a stretch of a segment was ignored |
 | LaunchFailed | an agent did not start |
 | BrokerChanged | the broker went away or came back |
@@ -15,8 +16,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from batchpilot.store.changing import Rows
 
@@ -54,12 +56,50 @@ class AgentSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Life:
+    """Hold what an agent has shown of itself to this coordinator.
+
+    Attributes:
+        seconds: How long it was heard of, by the coordinator's clock.
+        begun: Whether it has begun a chunk.
+        ended: Whether it has ended one.
+    """
+
+    seconds: float = 0.0
+    begun: bool = False
+    ended: bool = False
+
+
+BEFORE = Life(math.inf, begun=True, ended=True)
+"""Life of an agent that came under an earlier coordinator: nothing is held against it."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentEnded:
-    """Say that an agent left or was lost."""
+    """Say that an agent left or was lost.
+
+    Attributes:
+        agent: Its name.
+        pool: Its pool, "" where it is not known.
+        reason: left or lost.
+        bye: Why, in its own words, "" where it did not say good-bye.
+        life: What it has shown of itself.
+    """
 
     agent: str
     pool: str
     reason: str
+    bye: str = ""
+    life: Life = field(default=BEFORE, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRefused:
+    """Say that an agent was told that it cannot work here, and why."""
+
+    agent: str
+    pool: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +157,7 @@ Happening = (
     | JobsRequeued
     | AgentSeen
     | AgentEnded
+    | AgentRefused
     | Rejected
     | LaunchFailed
     | BrokerChanged

@@ -14,6 +14,7 @@ end; what was finished stays finished.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
@@ -39,7 +40,7 @@ from batchpilot_broker.nouns import PROTOCOL_MAJOR, AgentInfo
 
 from .applier import Applier
 from .desk import AGENT_LOST, Desk
-from .happenings import AgentEnded, AgentSeen, JobsRequeued
+from .happenings import BEFORE, AgentEnded, AgentRefused, AgentSeen, JobsRequeued, Life
 
 
 SUSPECT_AFTER = 15.0
@@ -55,11 +56,15 @@ _Chunks = list[tuple[Any, ...]]
 
 @dataclass(slots=True)
 class _Pulse:
-    """Hold when an agent's counter last moved, by the coordinator's own clock."""
+    """Hold when an agent's counter last moved, by the coordinator's own clock.
+
+    It came before this coordinator where it is heard of since minus infinity.
+    """
 
     info: AgentInfo
     beat: int
     moved: float
+    since: float
     suspect: bool = False
 
 
@@ -88,7 +93,7 @@ class Judge:
             known = tx.all("live_agents")
         for agent, wire in known:
             info = AgentInfo.from_wire(msgpack.unpackb(wire))
-            self._pulses[agent] = _Pulse(info, -1, self._monotonic())
+            self._pulses[agent] = _Pulse(info, -1, self._monotonic(), -math.inf)
 
     def restart_watch(self) -> None:
         """Begin to listen anew: nobody is judged for a time in which the broker was away."""
@@ -111,10 +116,28 @@ class Judge:
         now = self._monotonic()
         return {a for a, pulse in self._pulses.items() if now - pulse.moved > SUSPECT_AFTER}
 
-    def end(self, agent: str, why: str, now: float) -> None:
-        """Give away all that an agent holds and forget it."""
-        pulse = self._pulses.pop(agent, None)
+    def life(self, agent: str) -> Life:
+        """Return what an agent has shown of itself, up to the last beat that was heard."""
+        pulse = self._pulses.get(agent)
+        if pulse is None or math.isinf(pulse.since):
+            return BEFORE
+        applier = self._applier
+        return Life(pulse.moved - pulse.since, agent in applier.begun, agent in applier.ended)
+
+    def end(self, agent: str, why: str, now: float, *, bye: str = "") -> None:
+        """Give away all that an agent holds and forget it.
+
+        Args:
+            agent: The agent.
+            why: left or lost.
+            now: Unix time.
+            bye: What it said itself, if it said good-bye.
+        """
         self._applier.read_tails([f"{agent}.results"])
+        life = self.life(agent)
+        pulse = self._pulses.pop(agent, None)
+        self._applier.begun.discard(agent)
+        self._applier.ended.discard(agent)
         charged = why != "left"
         given = self._give_away(self._chunks(agent), charged=charged)
         with self._desk.db.write() as tx:
@@ -123,13 +146,14 @@ class Judge:
         if given:
             self._desk.bus.tell(JobsRequeued("agent_lost", given))
         pool = pulse.info.pool if pulse else ""
-        self._desk.bus.tell(AgentEnded(agent, pool, why))
+        self._desk.bus.tell(AgentEnded(agent, pool, why, bye, life))
 
     def _see(self, agent: str, info: AgentInfo, beat: int, moment: float) -> None:
         pulse = self._pulses.get(agent)
         if pulse is None or pulse.info != info:
             self._register(agent, info)
-            self._pulses[agent] = _Pulse(info, beat, moment)
+            since = moment if pulse is None else pulse.since
+            self._pulses[agent] = _Pulse(info, beat, moment, since)
         elif beat != pulse.beat:
             pulse.beat, pulse.moved, pulse.suspect = beat, moment, False
 
@@ -137,6 +161,7 @@ class Judge:
         why = misfit(info)
         if why:
             self._desk.broker.control(agent, "refused", why=why)
+            self._desk.bus.tell(AgentRefused(agent, info.pool, why))
         with self._desk.db.write() as tx:
             wire = msgpack.packb(info.to_wire())
             fields = (info.pool, info.host, info.pid, "starting", info.slots, info.started, wire)

@@ -103,6 +103,7 @@ class Coordinator:
             self._busy_until = self._clock() + self._linger
             while not self._stopping and self._clock() < self._busy_until:
                 self._round_or_reconnect()
+            self.allocator.finish(self._clock())
             self.measurer.back_up()
         finally:
             self.watcher.close()
@@ -247,7 +248,7 @@ class Coordinator:
             self._next_survey = 0.0
         elif event["kind"] == "bye":
             self.applier.read_tails([f"{event['agent']}.results"])
-            self.judge.end(event["agent"], "left", now)
+            self.judge.end(event["agent"], "left", now, bye=str(event.get("reason", "")))
 
     def _hear_session(self, event: dict[str, Any], now: float) -> None:
         if event["kind"] == "nudge":

@@ -124,13 +124,15 @@ class Scaler:
         trouble = self._trouble.setdefault(pool, _Trouble())
         trouble.until = now + PAUSES[min(trouble.failures, len(PAUSES) - 1)]
         trouble.failures += 1
-        log = self.desk.paths.logs / f"{agent}.log"
+        log = self.desk.paths.agent_log(agent)
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         words = "\n".join(map(spoken, lines[-SHOWN_LINES:]))
+        where = str(log.relative_to(self.desk.paths.root)) if log.exists() else ""
+        failure = LaunchFailure(
+            pool=pool, time=now, failures=trouble.failures, words=words, where=where
+        )
         with self.desk.db.write() as tx:
-            note_failure(
-                tx, LaunchFailure(pool=pool, time=now, failures=trouble.failures, words=words)
-            )
+            note_failure(tx, failure)
         self.desk.bus.tell(LaunchFailed(pool, words))
 
 

@@ -16,6 +16,7 @@ from batchpilot_broker.host import host_name
 from batchpilot_broker.nouns import AgentInfo
 
 from .desk import Desk
+from .happenings import AgentRefused
 
 
 class Welcomer:
@@ -58,7 +59,9 @@ class Welcomer:
             if self._shown(agent):
                 self._tell(agent, "welcome")
             elif late:
-                self._tell(agent, "refused", why=self._other_place(info))
+                why = self._other_place(info)
+                self._tell(agent, "refused", why=why)
+                self._desk.bus.tell(AgentRefused(agent, info.pool, why))
 
     def _shown(self, agent: str) -> bool:
         return self._desk.paths.results(agent).exists()

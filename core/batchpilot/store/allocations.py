@@ -48,6 +48,11 @@ class Pilot:
     reason: str = ""
     agent: str = ""
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """Return the name by which we know it."""
+        return self.allocation, self.number
+
 
 def variables_key(variables: Mapping[str, Any]) -> str:
     """Return variables as they are kept and compared."""
@@ -63,9 +68,29 @@ def add_pilots(tx: Transaction, pilots: Sequence[Pilot]) -> None:
         tx.execute("add_element", pilot.allocation, pilot.number)
 
 
-def name_allocation(tx: Transaction, allocation: str, ids: Sequence[str]) -> None:
-    """Note what the batch system calls the arrays of a submission."""
+def settle_allocation(
+    tx: Transaction, allocation: str, ids: Sequence[str], elements: Sequence[str], shortfall: str
+) -> list[Pilot]:
+    """Note what a submission has come to, whoever has made it; return its agents.
+
+    Args:
+        tx: Changes the rows as they are now: an agent may have come already.
+        allocation: The submission.
+        ids: What the batch system calls its arrays.
+        elements: What it calls the agents, the first is element 1; "" for one it has not taken.
+        shortfall: Why others have ended, that were not submitted.
+    """
+    names = dict(enumerate(elements, 1))
+    pilots = [_pilot(row) for row in tx.all("elements_of", allocation)]
+    for pilot in pilots:
+        never = pilot.stage is Stage.ENDED and not (pilot.id or pilot.agent)
+        pilot.id = names.get(pilot.number, "") or pilot.id
+        if pilot.stage is Stage.SUBMITTING or never:
+            pilot.stage = Stage.QUEUED if pilot.id else Stage.ENDED
+            pilot.reason = "" if pilot.id else shortfall
     tx.execute("name_allocation", json.dumps(list(ids)), allocation)
+    update_pilots(tx, pilots)
+    return pilots
 
 
 def update_pilots(tx: Transaction, pilots: Sequence[Pilot]) -> None:

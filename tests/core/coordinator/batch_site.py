@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from batchpilot.coordinator.allocator import GATHER, Allocator
+from batchpilot.coordinator.allocator import GATHER, LOOK_EVERY, Allocator
+from batchpilot.coordinator.judge import SUSPECT_AFTER
 from batchpilot.store.allocations import Pilot, pilots_alive
 from batchpilot.store.launches import LaunchFailure, launch_failures
-from batchpilot_agent.errors import LaunchError
+from batchpilot_agent.launchers.keeping import make_place
 from batchpilot_agent.launchers.nouns import (
     AllocationRequest,
     ElementState,
@@ -22,7 +23,7 @@ from batchpilot_broker.nouns import AgentInfo, ResourceClass
 
 
 if TYPE_CHECKING:
-    from .conftest import Bench
+    from .conftest import Agent, Bench
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 GONE = ElementStatus(state=ElementState.UNKNOWN, known=False)
@@ -47,7 +48,7 @@ class MemoryLauncher:
     status: dict[str, ElementStatus] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
     queries: list[Sequence[str]] = field(default_factory=list)
-    trouble: LaunchError | None = None
+    trouble: Exception | None = None
     shortfall: str = ""
 
     def submit(self, request: AllocationRequest) -> Submitted:
@@ -84,6 +85,9 @@ class Done:
     def __init__(self, job: Callable[[], Any]) -> None:
         self._job = job
 
+    def wait(self, seconds: float) -> None:
+        """It needs no waiting for."""
+
     def result(self) -> Any:
         """Do it."""
         return self._job()
@@ -117,7 +121,9 @@ class Site:
         self.tick()
         self.tick(GATHER)
 
-    def arrive(self, number: int, *, python: str = PYTHON, again: str = "") -> str:
+    def arrive(
+        self, number: int, *, python: str = PYTHON, again: str = "", deadline: float = 0.0
+    ) -> str:
         """Let the agent of an element of the first request that was taken register."""
         taken = {pilot.allocation for pilot in self.pilots()}
         request = next(request for request in self.launcher.requests if request.id in taken)
@@ -133,12 +139,51 @@ class Site:
             cores=1,
             python=python,
             started=self.now,
+            deadline=deadline,
             allocation=f"{request.id}.{number}",
         )
         self.bench.broker.register(info)
         self.bench.look()
         self.tick()
         return name
+
+    def do_a_chunk(self, agent: str) -> None:
+        """Let an agent that has arrived begin a chunk and end it."""
+        writer = self.begin_a_chunk(agent)
+        writer.end_chunk(1, 1)
+        self.bench.hear(writer.report())
+        self.tick()
+
+    def begin_a_chunk(self, agent: str) -> Agent:
+        """Let an agent that has arrived begin a chunk."""
+        writer = self.bench.writer(agent)
+        writer.begin_chunk(1)
+        self.bench.hear(writer.report())
+        return writer
+
+    def live(self, agent: str, seconds: int) -> None:
+        """Let time pass in which an agent shows that it lives."""
+        self.bench.wait(seconds, agent)
+        self.tick(seconds)
+
+    def leave(self, agent: str, bye: str) -> None:
+        """Let an agent say good-bye."""
+        self.bench.broker.leave(agent)
+        self.bench.judge.end(agent, "left", self.now, bye=bye)
+        self.tick()
+
+    def die(self, agent: str) -> None:
+        """Let the job of an agent fail, and its batch system and the coordinator learn of it."""
+        (pilot,) = (pilot for pilot in self.pilots() if pilot.agent == agent)
+        self.launcher.status[pilot.id] = DEAD
+        self.bench.clock += SUSPECT_AFTER + 1  # so long nothing is heard of it
+        self.tick(LOOK_EVERY)
+
+    def say(self, pilot: Pilot, words: str) -> None:
+        """Let an agent that was asked for have written something."""
+        output = self.bench.desk.paths.element_output(*pilot.key)
+        make_place(output.parent)
+        output.write_text(words)
 
     def pilots(self) -> list[Pilot]:
         """Return the agents asked for as the registry has them."""

@@ -157,9 +157,13 @@ class Bench:
                 python=f"{sys.version_info.major}.{sys.version_info.minor}",
             )
         )
-        paths = self.desk.paths
-        self.agents[name] = Agent(paths.results(name), self.desk.instance)
+        writer = self.writer(name)
         self.look()
+        return writer
+
+    def writer(self, name: str) -> Agent:
+        """Give what writes the segment of an agent."""
+        self.agents[name] = Agent(self.desk.paths.results(name), self.desk.instance)
         return self.agents[name]
 
     def look(self) -> None:

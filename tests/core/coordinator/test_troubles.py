@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from batchpilot.coordinator.allocator import GATHER, LOOK_EVERY
+from batchpilot.coordinator.allocator import CANCEL_AGAIN, GATHER, LOOK_EVERY
 from batchpilot.coordinator.troubles import PAUSES
-from batchpilot.store.launches import resume_pools
+from batchpilot.store.dismissals import dismiss
+from batchpilot.store.launches import failing, resume_pools
 from batchpilot_agent.errors import LaunchPostponed, LaunchRefused
 from batchpilot_agent.launchers.keeping import make_place
 from batchpilot_agent.launchers.nouns import (
@@ -14,7 +15,7 @@ from batchpilot_agent.launchers.nouns import (
     ElementStatus,
 )
 
-from .batch_site import DEAD, Site, allocator_of
+from .batch_site import DEAD, GONE, Site, allocator_of
 
 
 def test_what_is_refused_for_now_is_tried_again_after_growing_pauses(site: Site) -> None:
@@ -33,7 +34,7 @@ def test_what_is_refused_for_now_is_tried_again_after_growing_pauses(site: Site)
 
     site.launcher.trouble = None
     site.tick(PAUSES[3])
-    site.arrive(1)
+    site.do_a_chunk(site.arrive(1))
     assert site.failures() == []
 
 
@@ -78,13 +79,29 @@ def test_three_in_a_row_pause_the_pool_also_where_a_coordinator_died_in_between(
     site.work(16)
     for element in list(site.launcher.status)[:3]:
         assert not any(failure.paused for failure in site.failures())
-        site.launcher.status[element] = DEAD
         site.allocator = allocator_of(site.bench, site.launcher)
         site.tick()
+        site.tick(LOOK_EVERY)
+        site.launcher.status[element] = DEAD
         site.tick(LOOK_EVERY)
 
     (failure,) = site.failures()
     assert (failure.failures, failure.paused) == (3, True)
+
+
+def test_what_has_ended_before_a_coordinator_watched_is_no_failure(site: Site) -> None:
+    site.work(16)
+    for pilot, status in zip(site.pilots(), [DEAD, DEAD, DEAD, GONE, GONE, GONE], strict=False):
+        site.launcher.status[pilot.id] = status
+        site.say(pilot, "gone: orphaned")
+
+    site.allocator = allocator_of(site.bench, site.launcher)
+    site.tick()
+    site.tick(LOOK_EVERY)
+    site.tick(LOOK_EVERY)
+
+    assert site.stages() == ["queued"] * 2 + ["queued"] * 6
+    assert site.failures() == []
 
 
 def test_a_new_coordinator_keeps_the_pause_of_a_pool_and_a_user_ends_it(site: Site) -> None:
@@ -127,7 +144,7 @@ def test_an_agent_at_work_in_between_makes_failures_single_ones(site: Site) -> N
         site.launcher.status[elements[turn]] = DEAD
         site.tick(LOOK_EVERY)
         assert len(site.failures()) == 1
-        site.arrive(turn + 4)
+        site.do_a_chunk(site.arrive(turn + 4))
         assert site.failures() == []
 
 
@@ -139,6 +156,83 @@ def test_an_agent_that_is_refused_is_a_failure(site: Site) -> None:
     site.tick()
 
     assert [failure.failures for failure in site.failures()] == [1]
+
+
+def test_what_vanishes_from_the_queue_is_a_failure_only_if_it_has_begun(site: Site) -> None:
+    site.work(16)
+    waited, wrote, ran = site.pilots()[:3]
+    site.say(wrote, "no module named batchpilot")
+    site.launcher.status[ran.id] = ElementStatus(state=ElementState.RUNNING)
+    site.tick(LOOK_EVERY)
+
+    del site.launcher.status[waited.id]
+    site.tick(LOOK_EVERY)
+    site.tick(LOOK_EVERY)
+    assert len(site.stages()) == 7
+    assert site.failures() == []
+
+    for pilot in (wrote, ran):
+        del site.launcher.status[pilot.id]
+    site.tick(LOOK_EVERY)
+    site.tick(LOOK_EVERY)
+    (failure,) = site.failures()
+    assert failure.failures == 2
+
+
+def test_a_pause_that_another_clock_has_begun_is_over(site: Site) -> None:
+    site.launcher.trouble = LaunchPostponed("Socket timed out")
+    site.work()
+    site.now -= 3600.0
+    site.allocator = allocator_of(site.bench, site.launcher)
+    site.tick()
+    site.tick(GATHER)
+
+    assert len(site.launcher.requests) == 2
+
+
+def test_a_query_that_fails_again_and_again_is_told_and_pauses_nothing(site: Site) -> None:
+    site.work()
+    site.launcher.trouble = LaunchPostponed("slurm_load_jobs error: Unable to contact")
+    site.tick(LOOK_EVERY)
+    site.tick(LOOK_EVERY)
+    assert site.failures() == []
+
+    site.tick(LOOK_EVERY)
+    (failure,) = site.failures()
+    assert failing(failure, site.now) == (
+        "how agents of pool slurm are was asked, and not answered 3 times in a row, last 0.0 s ago:"
+        " slurm_load_jobs error: Unable to contact"
+    )
+
+    site.launcher.trouble = None
+    site.bench.book.define(100)
+    site.bench.book.queue(range(9, 109))
+    site.tick()
+    site.tick(GATHER)
+    assert len(site.launcher.requests) == 2
+    site.tick(LOOK_EVERY)
+    assert site.failures() == []
+
+
+def test_a_cancel_that_is_refused_keeps_no_agents_from_coming(site: Site) -> None:
+    site.work()
+    with site.bench.desk.db.write() as tx:
+        dismiss(tx, ["1_2"])
+    site.launcher.trouble = LaunchPostponed("slurm_kill_job2: Socket timed out")
+    site.tick()
+    site.tick(CANCEL_AGAIN)
+    (failure,) = site.failures()
+    assert (failure.what, failure.failures, failure.until) == ("cancel", 2, 0.0)
+    site.launcher.trouble = None
+
+    site.bench.book.define(100)
+    site.bench.book.queue(range(9, 109))
+    site.tick()
+    site.tick(GATHER)
+    assert len(site.launcher.requests) == 2
+    site.tick(CANCEL_AGAIN)
+    assert site.launcher.cancelled == ["1_2"]
+    assert site.failures() == []
 
 
 @pytest.mark.parametrize("word", ["TIMEOUT", "CANCELLED", "PREEMPTED"])

@@ -15,6 +15,10 @@ SELECT e.allocation, e.number, a.pool, a.kind, a.variables, a.submitted, e.id, e
 FROM element e JOIN allocation a ON a.id = e.allocation WHERE e.state != 'ended'
 ORDER BY a.submitted, e.allocation, e.number
 
+-- name: elements_of
+SELECT e.allocation, e.number, a.pool, a.kind, a.variables, a.submitted, e.id, e.state, e.reason, e.agent
+FROM element e JOIN allocation a ON a.id = e.allocation WHERE e.allocation = ? ORDER BY e.number
+
 -- name: read_element
 SELECT e.allocation, e.number, a.pool, a.kind, a.variables, a.submitted, e.id, e.state, e.reason, e.agent
 FROM element e JOIN allocation a ON a.id = e.allocation WHERE e.allocation = ? AND e.number = ?
@@ -25,8 +29,8 @@ DELETE FROM element
 -- name: forget_allocations
 DELETE FROM allocation
 
--- name: agent_life
-SELECT started, ended, state, info FROM agent WHERE id = ?
+-- name: agent_info
+SELECT info FROM agent WHERE id = ?
 
 -- name: element_of_agent
 SELECT allocation, number FROM element WHERE agent = ?

@@ -22,7 +22,7 @@ from .resources import check_servable
 from .seat import standing
 from .store.agents import ShownAgent, live_agents
 from .store.allocations import Pilot, pilots_alive
-from .store.launches import LaunchFailure, failing, launch_failures
+from .store.launches import Failed, LaunchFailure, failing, launch_failures
 from .store.owner import Owner, read_owner
 from .store.paces import seconds_taken
 from .suitability import Suitability, counted
@@ -191,7 +191,10 @@ def _failure(registry: RegistryBase, failure: LaunchFailure, now: float) -> Reas
     if failure.paused:
         remedy = f"mend that, then: batchpilot agents resume {registry.file_dir}"
         return Reason(cause=Cause.POOL_PAUSED, text=text, remedy=remedy)
-    remedy = f"mend that; what they wrote is in {registry.paths.logs}"
+    remedy = "mend that; it is tried again by itself"
+    if failure.what == Failed.START:
+        written = registry.paths.root / failure.where if failure.where else registry.paths.logs
+        remedy = f"mend that; what they wrote is in {written}"
     return Reason(cause=Cause.LAUNCH_FAILED, text=text, remedy=remedy)
 
 

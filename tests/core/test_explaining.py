@@ -18,7 +18,7 @@ from batchpilot.reasons import Cause, Explanation
 from batchpilot.registry.whole import Registry, load_registry
 from batchpilot.store.changing import Applied, charge, give_back, note_running, revoke
 from batchpilot.store.gates import hold, settle
-from batchpilot.store.launches import LaunchFailure, note_failure
+from batchpilot.store.launches import Failed, LaunchFailure, note_failure
 from batchpilot.store.owner import read_owner, write_owner
 from batchpilot.store.pages import State
 from batchpilot_broker.frames import NO_PART, pack_row
@@ -249,6 +249,25 @@ def test_agents_that_fail_to_start_say_their_last_word(book: Book, registry: Reg
         "agents of pool local failed to start 3 times in a row, last 4.0 s ago: "
         "ImportError: no module"
     )
+
+
+def test_what_an_agent_of_a_batch_system_wrote_is_where_that_is_said_to_be(
+    book: Book, registry: Registry
+) -> None:
+    book.queue([1])
+    failure = LaunchFailure(
+        pool="local", time=NOW, failures=1, words="", where="allocations/a/1.out"
+    )
+    with book.database.write() as tx:
+        note_failure(tx, failure)
+        note_failure(tx, replace(failure, what=Failed.QUERY, failures=3, words="timeout"))
+
+    told = [r for r in explain(registry, 1, NOW).reasons if r.cause is Cause.LAUNCH_FAILED]
+
+    query, start = told
+    assert start.remedy.endswith(f"{registry.file_dir}/allocations/a/1.out")
+    assert "not answered 3 times in a row" in query.text
+    assert query.remedy == "mend that; it is tried again by itself"
 
 
 def test_busy_agents_are_counted(book: Book, registry: Registry) -> None:

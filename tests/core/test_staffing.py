@@ -114,6 +114,17 @@ def test_an_unknown_name_is_told_and_then_nobody_is_stopped(
     assert meta(book) == (set(), False)
 
 
+def test_an_empty_name_as_of_a_shell_variable_that_is_not_set_is_nobody(
+    book: Book, registry: Registry
+) -> None:
+    add_agent(book, "a1")
+
+    with pytest.raises(NoSuchAgent, match="there is no agent ''"):
+        registry.stop_agents([""])
+
+    assert meta(book) == (set(), False)
+
+
 def test_without_names_all_are_stopped_and_none_comes_until_resumed(
     book: Book, registry: Registry
 ) -> None:

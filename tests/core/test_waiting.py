@@ -17,6 +17,7 @@ import pytest
 from batchpilot import progress
 from batchpilot.ids import BatchpilotWarning
 from batchpilot.registry.whole import Registry, load_registry
+from batchpilot.store.launches import LaunchFailure, note_failure
 
 from .conftest import HandMade, Make
 
@@ -68,6 +69,33 @@ def test_an_end_is_noticed_in_milliseconds(hand: HandMade, watcher: Registry) ->
         noticed = time.monotonic()
 
     assert noticed - ended[0] < 1
+
+
+@pytest.mark.parametrize(
+    ("failures", "paused", "told"), [(1, True, 1), (2, False, 1), (1, False, 0)]
+)
+def test_a_pool_that_fails_for_good_or_again_is_told_once(
+    hand: HandMade,
+    watcher: Registry,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    failures: int,
+    paused: bool,
+    told: int,
+) -> None:
+    words = "sbatch: error: invalid partition specified: mian"
+    failure = LaunchFailure(
+        pool="slurm", time=time.time(), failures=failures, words=words, paused=paused
+    )
+    with hand.registry.database.write() as tx:
+        note_failure(tx, failure)
+    said: set[tuple[str, str]] = set()
+
+    with progress.progress_for(4, shown=True) as bar:
+        watcher._tell_failing(bar, said)
+        watcher._tell_failing(bar, said)
+
+    assert capsys.readouterr().err.count(words) == told
 
 
 def test_errors_and_expired_jobs_make_it_false(hand: HandMade, watcher: Registry) -> None:

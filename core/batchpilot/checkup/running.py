@@ -44,7 +44,8 @@ def check_running(paths: RegistryPaths) -> Iterator[Finding]:
     yield _coordinator(paths, owner, waiting, now)
     yield from broker(paths, owner)
     for failure in failures:
-        yield bad("agents", failing(failure, now), f"mend that; more is in {paths.logs}")
+        more = paths.root / failure.where if failure.where else paths.logs
+        yield bad("agents", failing(failure, now), f"mend that; more is in {more}")
     if not failures:
         yield ok("agents", "none has failed to start of late")
     if owner.coordinator_alive and owner.metrics:

@@ -38,7 +38,7 @@ FIELDS = (
     "deadline",
     "running",
 )
-OF_FAILURES = ("pool", "time", "failures", "words", "paused")
+OF_FAILURES = ("pool", "what", "time", "failures", "words", "paused")
 HEADERS = ("id", "pool", "host", "pid", "job", "state", "slots", "busy", "runs", "age", "left")
 NUMBERS = ("pid", "slots", "busy", "age", "left")
 SHOWN_JOBS = 3

@@ -16,6 +16,7 @@ from batchpilot.ids import JobIds
 from batchpilot.pace import recent_pace
 from batchpilot.registry.whole import Registry
 from batchpilot.status import Status
+from batchpilot.store.launches import failing, read_failures
 from batchpilot.store.owner import read_owner
 from batchpilot_broker.paths import RegistryPaths
 
@@ -114,11 +115,14 @@ def take_snapshot(registry: Registry) -> Snapshot:
 
 
 def _trouble(paths: RegistryPaths) -> Iterator[str]:
-    """Yield what `doctor` would say of disk and broker, and of messages that were ignored."""
+    """Yield what `doctor` would say of disk, broker, ignored messages and paused pools."""
     for finding in (space(paths), *broker(paths, read_owner(paths))):
         ignored = finding.check == "messages" and finding.health is not Health.OK
         if finding.health is Health.BAD or ignored:
             yield f"{finding.check}: {finding.text}; {finding.remedy}"
+    for failure in read_failures(paths):
+        if failure.paused:
+            yield f"agents: {failing(failure, time.time())}"
 
 
 def failures(

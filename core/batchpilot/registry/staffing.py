@@ -99,10 +99,11 @@ def _chosen(tx: Transaction, ids: Sequence[str] | None) -> tuple[list[ShownAgent
         return agents, waiting
     wanted = set(ids)
     known = {name for a in agents for name in (a.id, a.scheduler_id)} | {p.id for p in waiting}
-    unknown = sorted(wanted - known)
+    unknown = sorted(wanted - (known - {""}))  # "" is what those have that no batch system knows
     if unknown:
         raise NoSuchAgent(
-            f"there is no agent {', '.join(unknown)}", remedy="see `batchpilot agents list`"
+            f"there is no agent {', '.join(name or repr(name) for name in unknown)}",
+            remedy="see `batchpilot agents list`",
         )
     return (
         [agent for agent in agents if wanted & {agent.id, agent.scheduler_id}],

@@ -147,12 +147,12 @@ class Waiting(Submitting, Selecting):
             time.sleep(min(max(pause, _SHORTEST_PAUSE), _LONGEST_PAUSE))
 
     def _tell_failing(self, bar: Progress, told: set[tuple[str, str]]) -> None:
-        """Say once that the agents of a pool fail to start again and again, and why."""
+        """Say once that agents of a pool fail to start, for good or again and again, and why."""
         with self._db.read() as tx:
             failures = launch_failures(tx)
         for failure in failures:
             kind = (failure.pool, failure.last_word)
-            if failure.failures > 1 and kind not in told:
+            if (failure.paused or failure.failures > 1) and kind not in told:
                 told.add(kind)
                 bar.say(f"Warning: {failing(failure, time.time())}")
 

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Until
 
 from batchpilot.registry.whole import Registry
+from batchpilot.store.launches import LaunchFailure, note_failure
 
 from .conftest import Call, Document
 
@@ -60,6 +61,21 @@ def test_agents_that_fail_to_start_are_told_wherever_one_looks(
         reason["cause"] for reason in document("why", "why", where, 1)["reasons"]
     ]
     assert "bad   agents: agents of pool local failed to start" in call("doctor", where)[1]
+
+
+def test_a_paused_pool_is_told_wherever_one_looks(
+    registry: Registry, call: Call, document: Document
+) -> None:
+    where = registry.file_dir
+    failure = LaunchFailure(pool="slurm", time=0.0, failures=1, words="mian?", paused=True)
+    with registry.database.write() as tx:
+        note_failure(tx, failure)
+
+    assert "Trouble: agents: agents of pool slurm failed to start" in call("status", where)[1]
+    (trouble,) = document("status", "status", where)["trouble"]
+    assert trouble.endswith("mian?; the pool is paused until `batchpilot agents resume`")
+    (listed,) = document("agents list", "agents", "list", where)["failures"]
+    assert (listed["what"], listed["paused"]) == ("start", True)
 
 
 def test_failures_are_forgotten_when_an_agent_comes(

@@ -182,7 +182,7 @@ def _agents(
     if sorted_.suited:
         yield _busy(sorted_.suited)
     yield from sorted_.reasons()
-    if not (failures or awaited or sorted_.suited):
+    if not (awaited or sorted_.suited or any(f.what == Failed.START for f in failures)):
         yield from _nobody(scene, fitting, there)
 
 

@@ -72,21 +72,18 @@ def test_an_end_is_noticed_in_milliseconds(hand: HandMade, watcher: Registry) ->
 
 
 @pytest.mark.parametrize(
-    ("failures", "paused", "told"), [(1, True, 1), (2, False, 1), (1, False, 0)]
+    ("noted", "told"),
+    [({"failures": 1, "paused": True}, 1), ({"failures": 2}, 1), ({"failures": 1}, 0)],
 )
 def test_a_pool_that_fails_for_good_or_again_is_told_once(
     hand: HandMade,
     watcher: Registry,
     capsys: pytest.CaptureFixture[str],
-    *,
-    failures: int,
-    paused: bool,
+    noted: dict[str, Any],
     told: int,
 ) -> None:
-    words = "sbatch: error: invalid partition specified: mian"
-    failure = LaunchFailure(
-        pool="slurm", time=time.time(), failures=failures, words=words, paused=paused
-    )
+    words = "sbatch: error: invalid partition specified: no-such"
+    failure = LaunchFailure(pool="slurm", time=time.time(), words=words, **noted)
     with hand.registry.database.write() as tx:
         note_failure(tx, failure)
     said: set[tuple[str, str]] = set()

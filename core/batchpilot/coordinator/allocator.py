@@ -149,7 +149,9 @@ class Allocator:
             return
         in_vain = self._merits.passed_over(pilot, ended.bye, now)
         if in_vain:
-            self._troubles.refused(pilot.pool, in_vain, now, for_good=False)
+            self._troubles.refused(
+                pilot.pool, in_vain, now, for_good=False, allocation=pilot.allocation
+            )
 
     def _scale(self, pool: RemotePool, demand: dict[str, int], now: float, *, held: bool) -> None:
         supply = self._roster.of_pool(pool.name)
@@ -191,13 +193,12 @@ class Allocator:
     ) -> None:
         if isinstance(result, LaunchError):
             self._roster.interrupted(allocation, str(result))
-            self._troubles.refused(
-                pool, str(result), now, for_good=isinstance(result, LaunchRefused)
-            )
-            return
-        self._roster.submitted(allocation, result)
-        if result.shortfall:
-            self._troubles.refused(pool, result.shortfall, now, for_good=False)
+            shortfall, for_good = str(result), isinstance(result, LaunchRefused)
+        else:
+            self._roster.submitted(allocation, result)
+            shortfall, for_good = result.shortfall, False
+        if shortfall:
+            self._troubles.refused(pool, shortfall, now, for_good=for_good, allocation=allocation)
 
     def _cancel(self, pilots: Sequence[Pilot], now: float) -> None:
         """Cancel agents of one batch system, if it was not just asked for that."""

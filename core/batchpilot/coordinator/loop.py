@@ -103,8 +103,8 @@ class Coordinator:
             self._busy_until = self._clock() + self._linger
             while not self._stopping and self._clock() < self._busy_until:
                 self._round_or_reconnect()
-            self.allocator.finish(self._clock())
             self.measurer.back_up()
+            self.allocator.finish(self._clock())
         finally:
             self.watcher.close()
             self._office.leave()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -25,6 +26,8 @@ from .desk import Desk
 UNSUBMITTED = "it was not submitted"
 SETTLE_AFTER = 600.0
 """Seconds after which a session that asks for agents has certainly ended."""
+INHERITED_AFTER = 60.0
+"""Seconds from the submission: `agents start` may ask for agents, and so begin a coordinator."""
 
 _log = logging.getLogger("batchpilot.coordinator")
 
@@ -40,7 +43,8 @@ class Roster:
         self._desk = desk
         with desk.db.read() as tx:
             self._pilots = {p.key: p for p in pilots_alive(tx)}
-        self._inherited = set(self._pilots)
+        old = time.time() - INHERITED_AFTER
+        self._inherited = {key for key, p in self._pilots.items() if p.submitted < old}
         self._under_way: set[str] = set()
         self._settle(p.allocation for p in self._pilots.values() if p.stage is Stage.SUBMITTING)
 

@@ -69,11 +69,14 @@ class Troubles:
         paused = dead >= IN_A_ROW
         self._note(last, replace(last, time=now, words=words, paused=paused, where=where))
 
-    def refused(self, pool: str, words: str, now: float, *, for_good: bool) -> None:
+    def refused(
+        self, pool: str, words: str, now: float, *, for_good: bool, allocation: str = ""
+    ) -> None:
         """Note that a batch system refused a request, or gave what is of no use."""
         last = self._last(pool)
         until = now + PAUSES[min(last.refusals, len(PAUSES) - 1)]
-        fresh = replace(last, time=now, words=words, paused=for_good, until=until, where="")
+        where = f"allocations/{allocation}" if allocation else ""
+        fresh = replace(last, time=now, words=words, paused=for_good, until=until, where=where)
         self._note(last, replace(fresh, refusals=last.refusals + 1))
 
     def unheard(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from batchpilot.coordinator.allocator import CANCEL_AGAIN, GATHER, LOOK_EVERY
@@ -154,6 +156,20 @@ def test_an_agent_that_is_refused_is_a_failure(site: Site) -> None:
 
     site.bench.judge.end(agent, "left", site.now)
     site.tick()
+
+    assert [failure.failures for failure in site.failures()] == [1]
+
+
+def test_one_that_was_asked_for_a_moment_before_the_coordinator_came_is_watched(
+    site: Site,
+) -> None:
+    site.now = time.time()
+    site.work(2)
+
+    site.allocator = allocator_of(site.bench, site.launcher)
+    site.launcher.status["1_1"] = DEAD
+    site.tick()
+    site.tick(LOOK_EVERY)
 
     assert [failure.failures for failure in site.failures()] == [1]
 

@@ -67,13 +67,14 @@ def test_a_paused_pool_is_told_wherever_one_looks(
     registry: Registry, call: Call, document: Document
 ) -> None:
     where = registry.file_dir
-    failure = LaunchFailure(pool="slurm", time=0.0, failures=1, words="no such partition", paused=True)
+    words = "no such partition"
+    failure = LaunchFailure(pool="slurm", time=0.0, failures=1, words=words, paused=True)
     with registry.database.write() as tx:
         note_failure(tx, failure)
 
     assert "Trouble: agents: agents of pool slurm failed to start" in call("status", where)[1]
     (trouble,) = document("status", "status", where)["trouble"]
-    assert trouble.endswith("no such partition; the pool is paused until `batchpilot agents resume`")
+    assert "no such partition; the pool is paused until" in trouble
     (listed,) = document("agents list", "agents", "list", where)["failures"]
     assert (listed["what"], listed["paused"]) == ("start", True)
 

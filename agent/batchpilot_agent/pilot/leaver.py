@@ -138,6 +138,8 @@ class Leaver:
         if self._give_up_at is None:
             self._give_up_at = now + LAST_WORDS
         settled = self._ledger.settled and self._reporter.settled
+        if self._reason == "walltime" and not self._link.generation:
+            settled = False  # that it came too late is to be told, and it has not said hello yet
         if not settled and now < self._give_up_at and self._exit is not Exit.BROKER_GONE:
             return
         if self._link.broker is not None:

@@ -141,7 +141,7 @@ class Allocator:
         if pilot is None or (ended.reason != "left" and pilot.id):
             return
         self._relieve(pilot)
-        pilot.stage, pilot.reason = Stage.ENDED, ended.reason
+        pilot.stage, pilot.reason, pilot.agent = Stage.ENDED, ended.reason, ended.agent
         self._roster.update([pilot])
         fault = self._merits.fault(pilot, ended.bye)
         if fault:

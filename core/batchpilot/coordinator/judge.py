@@ -117,9 +117,16 @@ class Judge:
         return {a for a, pulse in self._pulses.items() if now - pulse.moved > SUSPECT_AFTER}
 
     def life(self, agent: str) -> Life:
-        """Return what an agent has shown of itself, up to the last beat that was heard."""
+        """Return what an agent has shown of itself, up to the last beat that was heard.
+
+        One that came and left between two looks has shown nothing.
+        """
         pulse = self._pulses.get(agent)
-        if pulse is None or math.isinf(pulse.since):
+        if pulse is None:
+            with self._desk.db.read() as tx:
+                known = tx.execute("agent_info", agent).fetchone()
+            return Life() if known is None else BEFORE
+        if math.isinf(pulse.since):
             return BEFORE
         applier = self._applier
         return Life(pulse.moved - pulse.since, agent in applier.begun, agent in applier.ended)

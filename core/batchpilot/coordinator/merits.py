@@ -104,15 +104,16 @@ class Merits:
         pool = self._pool(pilot)
         with self._desk.db.read() as tx:
             row = tx.execute("agent_info", pilot.agent).fetchone()
-        if pool is None or row is None:
-            return ""
-        info = AgentInfo.from_wire(msgpack.unpackb(row[0]))
-        left, needed = info.deadline - info.started, pool.grace + MARGIN
+        needed = MARGIN if pool is None else MARGIN + pool.grace
+        left = 0.0  # of one that went before it was seen
+        if row is not None:
+            info = AgentInfo.from_wire(msgpack.unpackb(row[0]))
+            left = info.deadline - info.started
         if left >= needed:
             return ""
         return (
-            f"its allocation had {left:.0f} s left when it came, and it leaves {needed:.0f} s "
-            "before the end: the walltime must be longer than setup, grace and work"
+            f"its allocation was to end within {needed:.0f} s when it came, which it leaves for "
+            "its end: the walltime must be longer than setup, grace and work"
         )
 
     def _is_awaited(self, pilot: Pilot, now: float) -> bool:

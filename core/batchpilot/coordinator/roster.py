@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -98,8 +99,13 @@ class Roster:
         return self._pilots.get(key) or self._ended(*key)
 
     def of_agent(self, agent: str) -> Pilot | None:
-        """Return what an agent was asked for as."""
-        return next((p for p in self._pilots.values() if p.agent == agent), None)
+        """Return what an agent was asked for as; one that has not been seen yet says so by name."""
+        known = next((p for p in self._pilots.values() if p.agent == agent), None)
+        if known is not None:
+            return known
+        match = re.fullmatch(r".*-(\w+)-(\d+)-\w+", agent)  # pool, allocation, number, nonce
+        named = self._pilots.get((match[1], int(match[2]))) if match else None
+        return named if named is not None and not named.agent else None
 
     def add(self, pilots: Sequence[Pilot]) -> None:
         """Note the agents of a submission that is about to be made."""

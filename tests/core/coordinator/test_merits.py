@@ -121,7 +121,18 @@ def test_one_whose_allocation_was_about_to_end_when_it_came_is_a_failure(site: S
     site.leave(site.arrive(1, deadline=site.now + 40), "walltime")
 
     (failure,) = site.failures()
-    assert failure.last_word.startswith("its allocation had 40 s left when it came, and it leaves")
+    assert failure.last_word.startswith("its allocation was to end within 70 s when it came")
+
+
+def test_one_that_came_too_late_and_left_before_it_was_seen_is_a_failure(site: Site) -> None:
+    site.work()
+    request = site.launcher.requests[0]
+
+    site.leave(f"slurm-{request.id}-2-70ac", "walltime")
+
+    (failure,) = site.failures()
+    assert failure.last_word.startswith("its allocation was to end within 20 s when it came")
+    assert site.stages() == ["queued"] * 3
 
 
 def test_one_that_sees_another_directory_is_a_failure_with_both_paths(site: Site) -> None:

@@ -77,8 +77,8 @@ class Merits:
         if bye != "idle" or self._life(pilot.agent).begun or not self._is_awaited(pilot, now):
             return ""
         return (
-            f"agent {pilot.agent} left without having begun any of the jobs that wait: "
-            "`batchpilot why ID` tells of one what it lacks"
+            f"agent {pilot.agent} was idle and began none of the jobs that wait for such as it: "
+            "what `setup` leaves of its walltime may be too short for them"
         )
 
     def forget_but(self, agents: AbstractSet[str]) -> None:

@@ -25,6 +25,29 @@ def test_idle_time_counts_only_while_a_coordinator_lives(staged: MakeStage) -> N
     assert stage.broker.agents == {}
 
 
+def test_one_of_a_crowd_that_came_too_late_waits_for_its_turn_to_say_so(staged: MakeStage) -> None:
+    stage = staged(deadline=1000.0 + 15.0, crowd=101)
+    stage.step()
+    assert stage.pilot.holdings.draining
+    assert stage.pilot.leaver.code is None
+
+    stage.step(1.1)
+
+    assert stage.pilot.leaver.code is Exit.LEFT
+    assert [said["kind"] for said in stage.broker.said] == ["hello", "bye"]
+    assert stage.broker.said[-1]["reason"] == "walltime"
+
+
+def test_one_that_came_too_late_and_finds_no_broker_goes_nevertheless(staged: MakeStage) -> None:
+    stage = staged(deadline=1000.0 + 15.0, crowd=101)
+    stage.broker.down = True
+    stage.step()
+    stage.step(5.1)
+
+    assert stage.pilot.leaver.code is Exit.LEFT
+    assert stage.broker.said == []
+
+
 def test_work_ends_idle_time(staged: MakeStage) -> None:
     stage = staged(idle_timeout=20.0)
     for _ in range(3):

@@ -162,5 +162,5 @@ def test_one_that_was_idle_while_jobs_waited_for_it_is_told(
     site.leave(agent, "idle")
 
     assert [failure.failures for failure in site.failures()] == told
-    assert all("left without having begun any" in f.last_word for f in site.failures())
+    assert all("was idle and began none" in f.last_word for f in site.failures())
     assert not any(failure.paused for failure in site.failures())

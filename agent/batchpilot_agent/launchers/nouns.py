@@ -93,13 +93,18 @@ class Submitted:
 
     Attributes:
         ids: The batch system's names of the arrays, one for each part.
-        elements: Its names of the agents: the first is element 1.
+        elements: Its names of the agents: the first is element 1. Fewer than were asked for, or ""
+            in place of some, where those were not submitted.
         shortfall: Why they are fewer than were asked for, "" where they are not.
     """
 
     ids: tuple[str, ...]
     elements: tuple[str, ...]
     shortfall: str = ""
+
+    def element(self, number: int) -> str:
+        """Return the name of an agent by its number, "" where it was not submitted."""
+        return self.elements[number - 1] if number <= len(self.elements) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

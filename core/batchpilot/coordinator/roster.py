@@ -77,8 +77,8 @@ class Roster:
         """Note what a submission has come to; who was not submitted has ended."""
         ours = [p for p in self._pilots.values() if p.allocation == allocation]
         for pilot in ours:
-            if pilot.number <= len(submitted.elements):
-                pilot.id = submitted.elements[pilot.number - 1]
+            pilot.id = submitted.element(pilot.number)
+            if pilot.id:
                 if pilot.stage is Stage.SUBMITTING:
                     pilot.stage = Stage.QUEUED
             elif pilot.stage is Stage.SUBMITTING:

@@ -10,9 +10,10 @@ thousands of jobs open temporary files, a shared file system suffers. `$BATCHPIL
 taken as it is: for nodes whose disk no variable names.
 
 The name of the directory is short, since sockets in it have at most 108 characters, and nobody can
-guess it. The keeper makes it, for this user only and never over another one, and removes it. Where
-keeper and pilot are killed together, as batch systems do, the next agent on the node removes it: a
-lock on it, which ends with the two, tells that nobody needs it any more.
+guess it. The keeper makes it, for this user only and never over another one, and removes it; so
+does the warden where keeper and pilot are killed together. Where all three are, as by control
+groups, the next agent on the node removes it: a lock on it, which ends with them, tells that nobody
+needs it any more.
 """
 
 from __future__ import annotations

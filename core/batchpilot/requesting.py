@@ -203,8 +203,9 @@ def ask_for_agents(pool: RemotePool, database: Database, agents: int, log_format
     with database.write() as tx:
         add_pilots(tx, pilots)
         name_allocation(tx, allocation, submitted.ids)
+        names = dict(enumerate(submitted.elements, 1))
         for pilot in pilots:
-            pilot.id = submitted.element(pilot.number)
+            pilot.id = names.get(pilot.number, "")
             pilot.stage = Stage.QUEUED if pilot.id else Stage.ENDED
             pilot.reason = "" if pilot.id else submitted.shortfall
         update_pilots(tx, pilots)

@@ -102,10 +102,6 @@ class Submitted:
     elements: tuple[str, ...]
     shortfall: str = ""
 
-    def element(self, number: int) -> str:
-        """Return the name of an agent by its number, "" where it was not submitted."""
-        return self.elements[number - 1] if number <= len(self.elements) else ""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:

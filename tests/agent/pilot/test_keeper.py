@@ -196,9 +196,10 @@ def test_when_it_dies_the_scratch_is_removed_once_the_pilot_has_left(
     kept: list[Kept], tmp_path: Path, until: Until
 ) -> None:
     pilot = (
-        "signal.signal(signal.SIGTERM, lambda n, f: None)\n"
-        "(here / 'scratch' / 'tmp' / 'left').touch()\n"
-        "tell('ready')\nsignal.pause()\ntell('told', (here / 'scratch').is_dir())\nreturn 0"
+        "caught = []\nsignal.signal(signal.SIGTERM, lambda n, f: caught.append(n))\n"
+        "(here / 'scratch' / 'tmp' / 'left').touch()\ntell('ready')\n"
+        "while not caught:\n    time.sleep(0.01)\n"
+        "tell('told', (here / 'scratch').is_dir())\nreturn 0"
     )
     kept.append(Kept(tmp_path, pilot))
     kept[0].told("ready")

@@ -203,9 +203,10 @@ def ask_for_agents(pool: RemotePool, database: Database, agents: int, log_format
     with database.write() as tx:
         add_pilots(tx, pilots)
         name_allocation(tx, allocation, submitted.ids)
-        for pilot, id_ in zip(pilots, submitted.elements, strict=False):
-            pilot.id, pilot.stage = id_, Stage.QUEUED
-        for pilot in pilots[len(submitted.elements) :]:
-            pilot.stage, pilot.reason = Stage.ENDED, submitted.shortfall
+        names = dict(enumerate(submitted.elements, 1))
+        for pilot in pilots:
+            pilot.id = names.get(pilot.number, "")
+            pilot.stage = Stage.QUEUED if pilot.id else Stage.ENDED
+            pilot.reason = "" if pilot.id else submitted.shortfall
         update_pilots(tx, pilots)
-    return list(submitted.elements)
+    return [pilot.id for pilot in pilots if pilot.id]

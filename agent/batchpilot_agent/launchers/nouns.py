@@ -93,7 +93,8 @@ class Submitted:
 
     Attributes:
         ids: The batch system's names of the arrays, one for each part.
-        elements: Its names of the agents: the first is element 1.
+        elements: Its names of the agents: the first is element 1. Fewer than were asked for, or ""
+            in place of some, where those were not submitted.
         shortfall: Why they are fewer than were asked for, "" where they are not.
     """
 

@@ -76,9 +76,10 @@ class Roster:
     def submitted(self, allocation: str, submitted: Submitted) -> None:
         """Note what a submission has come to; who was not submitted has ended."""
         ours = [p for p in self._pilots.values() if p.allocation == allocation]
+        names = dict(enumerate(submitted.elements, 1))
         for pilot in ours:
-            if pilot.number <= len(submitted.elements):
-                pilot.id = submitted.elements[pilot.number - 1]
+            pilot.id = names.get(pilot.number, "")
+            if pilot.id:
                 if pilot.stage is Stage.SUBMITTING:
                     pilot.stage = Stage.QUEUED
             elif pilot.stage is Stage.SUBMITTING:

@@ -12,14 +12,14 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from batchpilot_agent.errors import LaunchError, LaunchPostponed, LaunchRefused
 from batchpilot_broker.paths import RegistryPaths
 
-from .arrays import parts
+from .arrays import parts as sizes_of
 from .keeping import keep_script, keep_submitted, keep_words, make_place
 from .nouns import AllocationRequest, ElementState, ElementStatus, Parameters, Submitted
 from .running import Completed, Run, Runner
@@ -68,10 +68,16 @@ class BatchLauncher(ABC):
 
     @property
     def parameters(self) -> Parameters:
-        """Return what the batch system allows, asked once; as usual where it does not say."""
+        """Return what the batch system allows, asked once; as usual where it does not say.
+
+        Raises:
+            LaunchPostponed: Its command does not come to an end; no other would, either.
+        """
         if self._parameters is None:
             try:
                 self._parameters = self._ask_parameters()
+            except LaunchPostponed:
+                raise
             except (LaunchError, ValueError, LookupError):
                 return self.usual
         return self._parameters
@@ -81,13 +87,9 @@ class BatchLauncher(ABC):
 
         Raises:
             TemplateBroken: They cannot be made.
+            LaunchPostponed: The batch system does not say how large an array may be.
         """
-        template = find_template(request.template or self.kind, self.environment, self.directory)
-        directory = self.paths.allocation(request.id).absolute()
-        return [
-            render(request, part, template=template, directory=directory, prefix=self.prefix)
-            for part in self._parts(request.agents)
-        ]
+        return self._scripts(request, self._parts(request.agents))
 
     def submit(self, request: AllocationRequest) -> Submitted:
         """Submit agents: one array, or several where one may not be so large.
@@ -98,12 +100,11 @@ class BatchLauncher(ABC):
             LaunchRefused: The batch system will never take it.
             LaunchPostponed: It may take it later.
         """
-        scripts = self.scripts(request)
+        parts = self._parts(request.agents)
+        scripts = self._scripts(request, parts)
         directory = make_place(self.paths.allocation(request.id))
         done = Submitted(ids=(), elements=())
-        for number, (script, part) in enumerate(
-            zip(scripts, self._parts(request.agents), strict=True), 1
-        ):
+        for number, (script, part) in enumerate(zip(scripts, parts, strict=True), 1):
             try:
                 id_ = self._submit(directory, keep_script(directory, number, script))
             except LaunchError as error:
@@ -140,11 +141,24 @@ class BatchLauncher(ABC):
             raise self._refusal(said)
 
     def _parts(self, agents: int) -> list[Part]:
-        sizes = parts(agents, self.parameters.max_array)
+        sizes = sizes_of(agents, self.parameters.max_array)
         return [
             Part(size=n, offset=sum(sizes[:at]), array=n > 1 or not self.plain_single)
             for at, n in enumerate(sizes)
         ]
+
+    def _scripts(self, request: AllocationRequest, parts: Sequence[Part]) -> list[str]:
+        template = find_template(request.template or self.kind, self.environment, self.directory)
+        directory = self.paths.allocation(request.id).absolute()
+        request = replace(request, variables={**request.variables, **self._variables(request)})
+        return [
+            render(request, part, template=template, directory=directory, prefix=self.prefix)
+            for part in parts
+        ]
+
+    def _variables(self, request: AllocationRequest) -> dict[str, Any]:  # noqa: ARG002 - for others
+        """Return variables that only this batch system's templates have."""
+        return {}
 
     def _submit(self, directory: Path, script: str) -> str:
         argv = self._submitting(script)
@@ -186,7 +200,7 @@ class BatchLauncher(ABC):
         return sorted({self._array(element) for element in ids})
 
     def _ask_parameters(self) -> Parameters:
-        """Ask what is allowed; any LaunchError, ValueError or LookupError means as usual."""
+        """Ask what is allowed; an answer that cannot be read means as usual, whatever it raises."""
         return self.usual
 
     @abstractmethod

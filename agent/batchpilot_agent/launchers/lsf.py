@@ -7,13 +7,15 @@ not understand in the name of a job makes one plain job of an array, so the size
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from .batch import BatchLauncher, last_match
-from .nouns import ElementState, ElementStatus, Parameters
+from .nouns import AllocationRequest, ElementState, ElementStatus, Parameters
 from .running import Completed
 
 
@@ -21,6 +23,10 @@ _QUEUED = frozenset(("PEND", "PROV", "PSUSP", "WAIT"))
 _RUNNING = frozenset(("RUN", "SSUSP", "USUSP"))
 _PLANNED = frozenset(("0", "130", "140", "143"))
 """Exit codes of success, `bkill` and the run limit: 128 + INT, USR2, TERM."""
+
+_UNIT = re.compile(
+    r"^\s*LSF_UNIT_FOR_LIMITS\s*=\s*\"?([KMGTPE])B?\"?\s*$", re.MULTILINE | re.IGNORECASE
+)
 
 _FULL = "jobid stat job_name exit_code"
 _PLAIN = "jobid stat job_name"
@@ -52,6 +58,17 @@ class LSF(BatchLauncher):
         said = self.run(["bparams", "-l"]).stdout
         size = re.search(r"MAX_JOB_ARRAY_SIZE\s*=\s*(\d+)", said)
         return replace(self.usual, max_array=int(size[1])) if size else self.usual
+
+    def _variables(self, request: AllocationRequest) -> dict[str, Any]:
+        """Return the memory in the unit of `-M`: it may be written nowhere but in `lsf.conf`."""
+        directory = self.environment.get("LSF_ENVDIR") or "/etc"
+        try:
+            said = Path(directory, "lsf.conf").read_text(errors="replace")
+        except OSError:
+            said = ""  # as on a machine that has none: KB
+        units = _UNIT.findall(said) or ["K"]
+        megabytes = 1024.0 ** ("KMGTPE".index(units[-1].upper()) - 1)
+        return {"memory_limit": math.ceil(request.memory / megabytes)}
 
     def _submitting(self, script: str) -> list[str]:  # noqa: ARG002 - it is read from stdin
         return ["bsub"]

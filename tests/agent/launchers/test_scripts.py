@@ -54,7 +54,7 @@ def test_a_shipped_script_is_sound_shell(
         ("Slurm", ["--time=2", "--mem=101M", "--cpus-per-task=4", "--array=1-3%2"]),
         ("PBS", ["-l walltime=0:01:30", "-l select=1:ncpus=4:mem=101mb", "-J 1-3%2"]),
         ("Torque", ["-l walltime=0:01:30", "-l nodes=1:ppn=4", "-l mem=101mb", "-t 1-3%2"]),
-        ("LSF", ["-W 2", "-M 101MB", "-n 4", '-J "bp-pool[1-3]%2"']),
+        ("LSF", ["-W 2", "-M 102912", "-n 4", '-J "bp-pool[1-3]%2"']),
         ("SGE", ["-l h_rt=0:01:30", "-l h_vmem=26M", "-pe smp 4", "-t 1-3", "-tc 2"]),
     ],
 )
@@ -66,6 +66,33 @@ def test_resources_are_written_as_the_batch_system_counts(
     (script,) = launcher.scripts(replace(request_, ncpus=4, memory=100.5, walltime=90, throttle=2))
 
     assert {f"{launcher.prefix} {line}" for line in lines} <= set(script.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("conf", "limit"),
+    [
+        ("", 16_384_000),
+        ("LSF_UNIT_FOR_LIMITS=KB\n", 16_384_000),
+        ("#LSF_UNIT_FOR_LIMITS=GB\nLSF_TOP=/lsf\nLSF_UNIT_FOR_LIMITS=MB\n", 16_000),
+        ('LSF_UNIT_FOR_LIMITS="gb"\n', 16),
+        ("LSF_UNIT_FOR_LIMITS = T\n", 1),
+    ],
+)
+def test_lsf_limits_memory_in_the_unit_that_its_site_has_chosen(
+    make_launcher: MakeLauncher,
+    request_: AllocationRequest,
+    tmp_path: Path,
+    conf: str,
+    limit: int,
+) -> None:
+    launcher, _ = make_launcher("LSF")
+    launcher.environment = {"LSF_ENVDIR": str(tmp_path)}
+    if conf:
+        (tmp_path / "lsf.conf").write_text(conf)
+
+    (script,) = launcher.scripts(replace(request_, memory=16_000.0))
+
+    assert f"#BSUB -M {limit}\n" in script
 
 
 def test_directives_are_left_out_and_added(

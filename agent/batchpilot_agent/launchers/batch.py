@@ -7,6 +7,7 @@ has to read an odd path.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -226,6 +227,18 @@ class BatchLauncher(ABC):
     @abstractmethod
     def _cancelling(self, ids: Iterable[str]) -> list[str]:
         """Return the command that ends arrays or elements."""
+
+
+def json_object(words: str) -> dict[str, Any]:
+    """Return the JSON object that a command wrote, an empty one where it wrote nothing.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    found = json.loads(words or "{}", strict=False)  # names of directories may hold a tab
+    if not isinstance(found, dict):
+        raise ValueError(f"no JSON object: {words[:80]}")  # noqa: TRY004 - as all that json refuses
+    return found
 
 
 def last_match(pattern: str, words: str) -> str | None:

@@ -189,6 +189,76 @@ def test_a_template_may_be_named_by_its_path(tmp_path: Path) -> None:
         find_template("nosuch", {}, tmp_path)
 
 
+@pytest.mark.parametrize("mode", [0o646, 0o664])
+def test_a_template_that_others_may_have_written_is_refused_unless_its_path_is_named(
+    make_launcher: MakeLauncher, request_: AllocationRequest, tmp_path: Path, mode: int
+) -> None:
+    launcher, answers = make_launcher("Slurm")
+    found = tmp_path / "batchpilot.slurm.jinja"
+    found.write_text("#!/bin/sh\n")
+    if mode == 0o664:
+        if os.getuid():
+            pytest.skip("only root can give a file to another group")
+        os.chown(found, -1, 12345)
+    found.chmod(mode)
+
+    with pytest.raises(TemplateBroken, match=r"others may have written it; .*chmod go-w") as caught:
+        launcher.submit(request_)
+
+    assert str(found) in str(caught.value)
+    assert answers.calls == []
+    assert launcher.scripts(replace(request_, template=str(found))) == ["#!/bin/sh\n"]
+    found.chmod(0o644)
+    assert launcher.scripts(request_) == ["#!/bin/sh\n"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_a_template_of_somebody_else_is_refused_and_one_of_a_group_of_ones_own_is_not(
+    tmp_path: Path,
+) -> None:
+    found = tmp_path / "batchpilot.slurm.jinja"
+    found.touch()
+    found.chmod(0o664)
+
+    assert find_template("slurm", {}, tmp_path) == found
+    os.chown(found, 12345, 12345)
+    with pytest.raises(TemplateBroken, match="is not used"):
+        find_template("slurm", {}, tmp_path)
+
+
+def test_a_template_that_cannot_be_read_or_looked_for_is_told(
+    make_launcher: MakeLauncher, request_: AllocationRequest, tmp_path: Path
+) -> None:
+    launcher, _ = make_launcher("Slurm")
+    with pytest.raises(TemplateBroken, match=r"cannot be looked for: .*; name its whole path"):
+        launcher.scripts(replace(request_, template="~no.such.user/own.jinja"))
+    with pytest.raises(TemplateBroken, match="cannot be looked for: "):
+        find_template("x" * 300, {}, tmp_path)
+    with pytest.raises(TemplateBroken, match=r"cannot be read: .*; make it readable"):
+        launcher.scripts(replace(request_, template="/proc/self/mem"))
+
+
+def test_where_the_directory_is_gone_templates_are_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(TemplateBroken, match="cannot be looked for: "):
+        find_template("slurm", {})
+    assert find_template("slurm", {}, tmp_path) == SHIPPED / "slurm.jinja"
+
+
+def test_who_has_no_home_gets_the_template_that_is_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "~no.such.user")
+
+    assert find_template("slurm", {}, tmp_path) == SHIPPED / "slurm.jinja"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_secret_goes_into_a_script(
     make_launcher: MakeLauncher,

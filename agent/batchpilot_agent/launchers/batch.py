@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from batchpilot_agent.errors import LaunchError, LaunchPostponed, LaunchRefused
+from batchpilot_broker.errors import StorageError
 from batchpilot_broker.paths import RegistryPaths
 
 from .arrays import parts as sizes_of
@@ -95,11 +96,12 @@ class BatchLauncher(ABC):
     def submit(self, request: AllocationRequest) -> Submitted:
         """Submit agents: one array, or several where one may not be so large.
 
-        When a later part is refused, what was submitted stands and `shortfall` says why.
+        When a later part cannot be submitted, what was stands and `shortfall` says why.
 
         Raises:
             LaunchRefused: The batch system will never take it.
             LaunchPostponed: It may take it later.
+            StorageError: The first script cannot be kept.
         """
         parts = self._parts(request.agents)
         scripts = self._scripts(request, parts)
@@ -107,8 +109,8 @@ class BatchLauncher(ABC):
         done = Submitted(ids=(), elements=())
         for number, (script, part) in enumerate(zip(scripts, parts, strict=True), 1):
             try:
-                id_ = self._submit(directory, keep_script(directory, number, script))
-            except LaunchError as error:
+                id_ = self._submit(directory, keep_script(directory, number, script), script)
+            except (LaunchError, StorageError) as error:
                 if not done.ids:
                     raise
                 return self._kept(directory, done.ids, done.elements, str(error))
@@ -161,10 +163,9 @@ class BatchLauncher(ABC):
         """Return variables that only this batch system's templates have."""
         return {}
 
-    def _submit(self, directory: Path, script: str) -> str:
-        argv = self._submitting(script)
-        stdin = (directory / script).read_text(encoding="utf-8") if self.by_stdin else ""
-        said = self.run(argv, cwd=directory, stdin=stdin)
+    def _submit(self, directory: Path, name: str, script: str) -> str:
+        argv = self._submitting(name)
+        said = self.run(argv, cwd=directory, stdin=script if self.by_stdin else "")
         keep_words(directory, argv, said, self.clock())
         id_ = self._submitted(said.stdout) if said.code == 0 else None
         if id_ is None:

@@ -113,6 +113,35 @@ def test_directives_are_left_out_and_added(
     assert not any("--mem" in line or "requeue" in line for line in directives)
 
 
+@pytest.mark.parametrize(
+    ("kind", "directive"),
+    [
+        ("Slurm", "#SBATCH --no-requeue"),
+        ("PBS", "#PBS -r n"),
+        ("Torque", "#PBS -r n"),
+        ("SGE", "#$ -r n"),
+    ],
+)
+def test_no_agent_is_run_again_by_its_batch_system(
+    make_launcher: MakeLauncher, request_: AllocationRequest, kind: str, directive: str
+) -> None:
+    launcher, _ = make_launcher(kind)
+
+    assert f"{directive}\n" in launcher.scripts(request_)[0]
+
+
+def test_a_requirement_of_ones_own_takes_the_place_of_lsfs(
+    make_launcher: MakeLauncher, request_: AllocationRequest
+) -> None:
+    launcher, _ = make_launcher("LSF")
+    both = '-R "span[hosts=1] select[bigdisk]"'
+    request = replace(request_, ncpus=4, directives_skip=("-R",), directives_extra=(both,))
+
+    (script,) = launcher.scripts(request)
+
+    assert [line for line in script.splitlines() if " -R " in line] == [f"#BSUB {both}"]
+
+
 def test_variables_of_the_job_go_to_the_template(
     make_launcher: MakeLauncher, request_: AllocationRequest
 ) -> None:

@@ -296,7 +296,7 @@ def _over(element: Element) -> bool:
         _signal(element.pid, "KILL")
     if any(_is_of_group(path, element.pid) for path in Path("/proc").glob("[0-9]*/stat")):
         return False
-    shutil.rmtree(_place(element)["TMPDIR"])
+    shutil.rmtree(_place(element)["TMPDIR"], ignore_errors=True)
     return True
 
 

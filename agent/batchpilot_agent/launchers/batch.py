@@ -121,6 +121,8 @@ class BatchLauncher(ABC):
     def states(self, ids: Sequence[str]) -> dict[str, ElementStatus]:
         """Return the status of every one of these elements, by one query.
 
+        Where that does not tell how some have just ended, another one about these may.
+
         Raises:
             LaunchPostponed: The batch system does not answer.
         """

@@ -18,6 +18,8 @@ from batchpilot_agent.launch import clean_environment
 
 PATIENCE = 60.0
 _MOMENT = 0.5
+"""Seconds between looks whether a command has ended whose output is still held open."""
+
 _NO_COMMAND = (errno.EACCES, errno.EPERM, errno.ENOEXEC)
 
 # What a batch system tells the job that we may be part of would mislead the one we submit.

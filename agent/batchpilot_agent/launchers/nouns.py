@@ -121,8 +121,8 @@ class Parameters:
 class Launcher(Protocol):
     """Submit agents, tell their states, cancel them.
 
-    Every call asks the batch system once. What it cannot do now raises `LaunchPostponed`, what it
-    never will do `LaunchRefused`, both with its own words.
+    Every call asks the batch system once for all that it is about. What that cannot do now raises
+    `LaunchPostponed`, what it never will do `LaunchRefused`, both with its own words.
     """
 
     @property

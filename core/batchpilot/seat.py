@@ -38,6 +38,8 @@ class Seat:
         walltime: Seconds that were asked for.
         submitted: Unix time of the submission.
         job: What the batch system calls it, "" until it has answered.
+        after: The allocation before it, "" for none: that one leaves when this one has begun.
+        unbegun: How many allocations in a row before it have ended without having begun.
     """
 
     pool: str
@@ -46,6 +48,8 @@ class Seat:
     walltime: float
     submitted: float
     job: str = ""
+    after: str = ""
+    unbegun: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

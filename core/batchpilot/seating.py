@@ -33,7 +33,7 @@ from .requesting import launcher_of, new_allocation, request_of
 from .seat import Look, Seat, read_look, read_seat, read_sitter, standing, write_record
 from .store.allocations import variables_key
 from .store.locks import locked
-from .store.owner import read_owner
+from .store.owner import SILENT_AFTER, read_owner
 from .store.snapshots import reading
 from .surroundings import python_path
 
@@ -189,7 +189,9 @@ class Seating:
 
     def _is_needed(self) -> bool:
         owner = read_owner(self._paths)
-        return not (owner.coordinator_alive or owner.beats_elsewhere(self._clock()))
+        beats = owner.beats_elsewhere(self._clock())
+        beats = beats and self._is_recent(owner.heartbeat, SILENT_AFTER)
+        return not (owner.coordinator_alive or beats)
 
     def _stands(self) -> str:
         now = standing(self._paths)
@@ -249,11 +251,13 @@ class Seating:
         elif last is not None and last.failed:
             why = ": ".join(filter(None, (reason, _last_line(output))))
         elif not output.exists() and seat.unbegun + 1 >= MOST_UNBEGUN:
-            why = f"{MOST_UNBEGUN} in a row have ended before they began ({reason})"
+            ended = f"{MOST_UNBEGUN} in a row have ended before they began"
+            why = ": ".join(filter(None, (ended, reason)))
         if why:
+            place = output if output.exists() else output.parent
             raise CoordinatorFailed(
-                f"the coordinator failed in {seat.job} of {seat.pool}: {why}",
-                remedy=f"see {output}; mend that, then run `batchpilot coordinator submit` again",
+                f"the coordinator failed in {seat.job or seat.allocation} of {seat.pool}: {why}",
+                remedy=f"see {place}; mend that, then run `batchpilot coordinator submit` again",
             )
 
     def _seat(self, pool: BatchPool, walltime: float) -> Seat:

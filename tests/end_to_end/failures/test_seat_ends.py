@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def test_at_the_batch_systems_signal_all_leave_before_it_kills(
     study: bp.Registry, seated: subprocess.Popen[bytes], frozen: bool
 ) -> None:
     if frozen:
-        subprocess.run(["kill", "-STOP", str(coordinator_pid(study))], check=True)
+        os.kill(coordinator_pid(study), signal.SIGSTOP)
     told = time.monotonic()
     seated.send_signal(signal.SIGTERM)
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchpilot_agent.errors import LaunchError, LaunchPostponed
-from batchpilot_agent.launchers.keeping import read_submitted
+from batchpilot_agent.launchers.keeping import make_place, read_submitted
 from batchpilot_agent.launchers.nouns import (
     AllocationRequest,
     ElementState,
@@ -233,6 +233,7 @@ class Seating:
         except (LaunchPostponed, OSError) as error:
             now = self._clock()
             look = Look(time=now, ended=True, reason=_words_of(error), tried=now)
+            make_place(self._paths.allocation(seat.allocation))  # none, if its submission was lost
             write_record(self._paths.look(seat.allocation), look)
         except LaunchError as error:
             raise CoordinatorFailed(

@@ -220,9 +220,13 @@ def test_one_whose_submission_nobody_knows_the_end_of_has_ended_after_a_while(si
     site.seating.see_to()
     assert site.slurm.requests == []
     site.now += SUBMITTING + 1
+    site.slurm.trouble = LaunchPostponed("Socket timed out")
+    site.seating.see_to()
+    site.slurm.trouble = None
+    site.now += ASK_EVERY
     site.seating.see_to()
 
-    assert len(site.slurm.requests) == 1
+    assert len(site.slurm.requests) == 2
 
 
 def test_a_batch_system_that_takes_none_now_is_asked_again_in_a_minute(

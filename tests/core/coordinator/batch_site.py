@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from batchpilot.coordinator.allocator import GATHER, Allocator
 from batchpilot.store.allocations import Pilot, pilots_alive
 from batchpilot.store.launches import LaunchFailure, launch_failures
-from batchpilot_agent.errors import LaunchError
 from batchpilot_agent.launchers.nouns import (
     AllocationRequest,
     ElementState,
@@ -48,7 +47,7 @@ class MemoryLauncher:
     status: dict[str, ElementStatus] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
     queries: list[Sequence[str]] = field(default_factory=list)
-    trouble: LaunchError | None = None
+    trouble: Exception | None = None
     shortfall: str = ""
     untaken: frozenset[int] = frozenset()
 

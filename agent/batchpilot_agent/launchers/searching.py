@@ -9,7 +9,7 @@ For the name `slurm`, the first of these that is there:
     the one that is shipped
 
 What has a slash or ends with `.jinja` is a path. A template is a program: one that was found in `.`
-must belong to this user or root, and be writable by nobody else, since others may have put it there.
+must belong to this user or root, and be writable by nobody else: others may have put it there.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from batchpilot_broker.host import host_name, seconds_since_start
 from batchpilot_broker.journal import LogFormat, start_log
 from batchpilot_broker.paths import RegistryPaths
 
-from .allocation import DEVICE_VARIABLES, read_allocation
+from .allocation import DEVICE_VARIABLES, Allocation, read_allocation
 from .keeper import keep
 from .scratch import new_scratch
 from .settings import Exit, Settings
@@ -76,7 +76,7 @@ def _settings(
     began = started - (seconds_since_start() if args.element else 0.0)
     given = read_allocation(os.environ, host_name())
     ends = [began + args.walltime] if args.walltime else []
-    cores = args.cores or given.cores
+    cores, memory = _granted(args, given)
     return Settings(
         paths=paths,
         instance=instance,
@@ -85,7 +85,7 @@ def _settings(
         scratch=new_scratch(os.environ),
         slots=args.slots or max(1, cores),
         cores=cores or args.slots or 1,
-        memory=args.memory or given.memory,
+        memory=memory,
         devices=(given.devices or tuple(map(str, range(args.gpus))))[: args.gpus],
         device_variables=tuple(
             name for name in DEVICE_VARIABLES if name in os.environ or name == DEVICE_VARIABLES[0]
@@ -103,6 +103,19 @@ def _settings(
         crowd=args.crowd,
         variables=args.variables,
     )
+
+
+def _granted(args: argparse.Namespace, given: Allocation) -> tuple[int, float]:
+    """Return cores and memory: as the command line says, or as allocated where it does not.
+
+    An element of an allocation gets no more than that has. Where the user has started the agent,
+    as on the machine of the session, more was said on purpose.
+    """
+    cores, memory = args.cores or given.cores, args.memory or given.memory
+    if args.element:
+        cores = min(cores, given.cores or cores)
+        memory = min(memory, given.memory or memory)
+    return cores, memory
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,8 +12,8 @@ and then the agent's own arguments, or what the machine has, stand.
 | SGE | `JOB_ID`.`SGE_TASK_ID` | `NSLOTS` | | |
 
 Devices are those of `CUDA_VISIBLE_DEVICES` (or ROCm's or Intel's name for it), which all of them set where they know of
-devices, else `SLURM_JOB_GPUS`. Whatever they say, nobody gets more cores than the affinity and the
-control group allow, nor more memory than the control group does.
+devices, else `SLURM_JOB_GPUS`. Whatever they say, nobody gets more cores than those to which affinity and
+control group confine it, nor more memory than the control group allows.
 """  # noqa: E501 - a table cannot be wrapped
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def read_allocation(
     """
     cores = _cores(environment, host)
     own = own_group(cgroup)
-    bounds = [n for n in (cores, usable_cores(own)) if n]
+    bounds = [n for n in (cores, _affinity(), _group_cores(own)) if n]
     memories = [n for n in (_memory(environment, cores), _group_memory(own)) if n]
     return Allocation(
         element=_element(environment),
@@ -78,6 +78,15 @@ def usable_cores(group: Path | None = None) -> int:
     cores = len(os.sched_getaffinity(0))
     quota = _group_cores(group or own_group(Path("/sys/fs/cgroup")))
     return max(1, min(cores, quota)) if quota else cores
+
+
+def _affinity() -> int:
+    """Return the cores that this process is confined to, 0 where it has the whole machine.
+
+    A batch system may count more cores than there are, and lets them be shared then.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return 0 if cores == os.cpu_count() else cores
 
 
 def own_group(mounted: Path) -> Path:

@@ -4,7 +4,7 @@ It is forked off before anything heavy is loaded, passes signals on to the pilot
 jobs leave behind (it is a subreaper). When the pilot is gone, however, everything of this agent
 ends: what carries its marker in the environment, and what has become the keeper's child. Then the
 scratch directory is removed and the pilot's status returned. When the keeper dies, the pilot is
-told by SIGTERM and drains.
+told by SIGTERM and drains; when both are gone, the warden does what the keeper would have done.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .prctl import adopt_orphans, die_with_parent
 from .processes import marked, process_table, send, tree_of
 from .scratch import abandoned, make_scratch
 from .signals import TOLD_TO_GO
+from .warden import post_warden
 
 
 GRACE = 1.0
@@ -44,24 +45,32 @@ def keep(markers: Mapping[str, str], scratch: Path, pilot: Callable[[], int]) ->
     make_scratch(scratch)
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     adopt_orphans()
+    _remove_abandoned(scratch.parent)
+    warden = post_warden(partial(_tidy, markers, scratch))
     keeper = os.getpid()
     child = os.fork()
     if child == 0:
-        _be_pilot(keeper, pilot, partial(_tidy, markers, scratch))
-    _remove_abandoned(scratch.parent)
+        _be_pilot(keeper, pilot)
     try:
         return _wait_for(child)
     finally:
-        _tidy(markers, scratch)
+        _tidy(markers, scratch, spared=warden.pid)
+        warden.dismiss()
 
 
-def clean_up(markers: Mapping[str, str], grace: float = GRACE) -> None:
-    """End all processes that carry the markers or are ours: SIGTERM, and SIGKILL after a grace."""
+def clean_up(markers: Mapping[str, str], grace: float = GRACE, *, spared: int = 0) -> None:
+    """End all processes that carry the markers or are ours: SIGTERM, and SIGKILL after a grace.
+
+    Args:
+        markers: What they carry.
+        grace: Seconds between the two.
+        spared: One of ours that is to stay.
+    """
     end = time.monotonic() + grace
     give_up = end + PATIENCE
     number = signal.SIGTERM
     told: set[int] = set()
-    while (left := _left(markers)) and time.monotonic() < give_up:
+    while (left := _left(markers) - {spared}) and time.monotonic() < give_up:
         if time.monotonic() >= end:
             number = signal.SIGKILL
         send(number, left if number is signal.SIGKILL else left - told)
@@ -71,8 +80,8 @@ def clean_up(markers: Mapping[str, str], grace: float = GRACE) -> None:
     _reap()
 
 
-def _tidy(markers: Mapping[str, str], scratch: Path) -> None:
-    clean_up(markers)
+def _tidy(markers: Mapping[str, str], scratch: Path, *, spared: int = 0) -> None:
+    clean_up(markers, spared=spared)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -90,8 +99,8 @@ def _remove_abandoned(parent: Path) -> None:
         os.close(lock)
 
 
-def _be_pilot(keeper: int, pilot: Callable[[], int], tidy: Callable[[], None]) -> Never:
-    """Run the pilot in the forked child, and tidy up when the keeper cannot; never return."""
+def _be_pilot(keeper: int, pilot: Callable[[], int]) -> Never:
+    """Run the pilot in the forked child; never return."""
     code = 70
     try:
         die_with_parent(keeper, signal.SIGTERM)
@@ -100,8 +109,6 @@ def _be_pilot(keeper: int, pilot: Callable[[], int], tidy: Callable[[], None]) -
     except BaseException:  # noqa: BLE001 - told to the log, and by the exit code
         traceback.print_exc()
     finally:
-        if os.getppid() != keeper:
-            tidy()
         sys.stderr.flush()
         os._exit(code)
 

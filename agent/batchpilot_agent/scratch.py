@@ -5,14 +5,18 @@ are shared, the first at all:
 
     $SLURM_TMPDIR   $PBS_JOBFS   $TMPDIR   /tmp   /var/tmp
 
-Batch systems hand down the login node's TMPDIR, which need not be there on the node; and where
-thousands of jobs open temporary files, a shared file system suffers. `$BATCHPILOT_SCRATCH` is
-taken as it is: for nodes whose disk no variable names.
+Batch systems hand down the login node's TMPDIR, which need not be there on the node, or where some
+other user has made it; and where thousands of jobs open temporary files, a shared file system
+suffers. So nobody but this user and root may be able to put something else in the place of the
+directory, or of those above it; where that holds for none, as in containers that do not know root,
+the first counts that is there. `$BATCHPILOT_SCRATCH` is taken as it is: for nodes whose disk no
+variable names.
 
 The name of the directory is short, since sockets in it have at most 108 characters, and nobody can
-guess it. The keeper makes it, for this user only and never over another one, and removes it. Where
-keeper and pilot are killed together, as batch systems do, the next agent on the node removes it: a
-lock on it, which ends with the two, tells that nobody needs it any more.
+guess it. The keeper makes it, for this user only and never over another one, and removes it; so
+does the warden where keeper and pilot are killed together. Where all three are, as by control
+groups, the next agent on the node removes it: a lock on it, which ends with them, tells that nobody
+needs it any more.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import contextlib
 import fcntl
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -107,9 +112,27 @@ def _parent(environment: Mapping[str, str], shared: Callable[[Path], bool]) -> P
         return Path(environment[CHOSEN])
     named = [environment[name] for name in NAMES if environment.get(name)]
     usable = [path for path in map(Path, (*named, *USUAL)) if _is_ours_to_use(path)]
+    usable = [path for path in map(_settled, usable) if path is not None] or usable
     local = (path for path in usable if not shared(path))
     return next(local, usable[0] if usable else Path(USUAL[0]))
 
 
 def _is_ours_to_use(path: Path) -> bool:
     return path.is_absolute() and path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+
+
+def _settled(path: Path) -> Path | None:
+    """Return a directory without links on the way, None where others could replace it."""
+    real = path.resolve()
+    try:
+        settled = all(_is_settled(place.lstat()) for place in (real, *real.parents))
+    except OSError:
+        return None  # somebody is at it now
+    return real if settled else None
+
+
+def _is_settled(status: os.stat_result) -> bool:
+    """Tell whether nobody but this user and root can rename what others have in a directory."""
+    others = stat.S_IWGRP | stat.S_IWOTH
+    open_to_others = status.st_mode & others and not status.st_mode & stat.S_ISVTX
+    return status.st_uid in {0, os.getuid()} and not open_to_others

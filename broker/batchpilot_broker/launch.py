@@ -83,8 +83,13 @@ def launch(binary: ServerBinary, access: Access, spawned: Spawned) -> tuple[int,
     return _launch(binary, access, home, spawned)
 
 
-def end_process(pid: int, pid_start: int) -> bool:
-    """End a process by SIGTERM, after 10 s by SIGKILL; one with another start time is left alone.
+def end_process(pid: int, pid_start: int, patience: float = GONE_WITHIN) -> bool:
+    """End a process by SIGTERM, then by SIGKILL; one with another start time is left alone.
+
+    Args:
+        pid: The process.
+        pid_start: Its start time.
+        patience: Seconds between the two.
 
     Returns:
         Whether it lived.
@@ -93,7 +98,7 @@ def end_process(pid: int, pid_start: int) -> bool:
         if not is_alive(pid, pid_start):
             return number == signal.SIGKILL
         os.kill(pid, number)
-        _await_end(pid, pid_start)
+        _await_end(pid, pid_start, patience)
     return True
 
 
@@ -180,7 +185,7 @@ def _put_aside(home: Path) -> bool:
     return bool(found)
 
 
-def _await_end(pid: int, pid_start: int) -> None:
-    deadline = time.monotonic() + GONE_WITHIN
+def _await_end(pid: int, pid_start: int, patience: float) -> None:
+    deadline = time.monotonic() + patience
     while is_alive(pid, pid_start) and time.monotonic() < deadline:
         time.sleep(0.01)

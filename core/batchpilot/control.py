@@ -34,7 +34,7 @@ from .errors import (
 )
 from .monitoring import words_of
 from .notices import warn
-from .seat import read_seat, standing
+from .seat import standing
 from .store.agents import live_agents
 from .store.allocations import pilots_alive
 from .store.database import Database
@@ -158,9 +158,8 @@ def stop(paths: RegistryPaths, *, agents: bool = True, timeout: float = 30.0) ->
     A coordinator's seat at a batch system is given up, and its allocation cancelled.
     Agents drain: what runs is handed back uncharged and goes on at the next start.
     """
-    seat = read_seat(paths)
-    if seat is not None:
-        _seating(paths).give_up(seat, timeout)
+    if paths.seat.exists():
+        _seating(paths).give_up(timeout)
     record = read_json(paths.logs / "supervisor.json")
     if record is not None and _supervised(paths):
         _end(record["pid"], record["pid_start"], timeout)

@@ -12,6 +12,7 @@ in office yet. So of several that were submitted at once, one stays.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +22,9 @@ from batchpilot_broker.errors import StorageError
 from batchpilot_broker.files import read_json, write_json
 from batchpilot_broker.paths import RegistryPaths
 from batchpilot_broker.shapes import NUMBER, Types, check
+
+
+_log = logging.getLogger("batchpilot.seat")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,8 @@ class Seat:
         walltime: Seconds that were asked for.
         submitted: Unix time of the submission.
         job: What the batch system calls it, "" until it has answered.
+        after: The allocation before it, "" for none: that one leaves when this one has begun.
+        unbegun: How many allocations in a row before it have ended without having begun.
     """
 
     pool: str
@@ -42,6 +48,8 @@ class Seat:
     walltime: float
     submitted: float
     job: str = ""
+    after: str = ""
+    unbegun: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,23 +135,31 @@ def _read(kind: type[Record], path: Path) -> Record | None:
 
 
 def relief(paths: RegistryPaths, mine: str = "") -> Callable[[], bool]:
-    """Return what tells a supervisor whether another one is to take its place now.
+    """Return what tells supervisor and coordinator whether others are to take their place now.
 
     Args:
         paths: The registry's files.
-        mine: Allocation in which it runs itself, "" for one that a session has started.
+        mine: Allocation in which they run themselves, "" for those that a session has started.
     """
 
     def relieved() -> bool:
-        seat = read_seat(paths)
-        if seat is None:
-            return bool(mine)  # nobody is to run at the batch system any more
-        if seat.allocation == mine:
+        try:
+            return _is_relieved(paths, mine)
+        except StorageError as error:  # of a damaged record: they go on
+            _log.error("%s", error)
             return False
-        sitter = read_sitter(paths, seat.allocation)
-        return sitter is not None and not sitter.left
 
     return relieved
+
+
+def _is_relieved(paths: RegistryPaths, mine: str) -> bool:
+    seat = read_seat(paths)
+    if seat is None:
+        return bool(mine)  # nobody is to run at the batch system any more
+    if seat.allocation == mine:
+        return False
+    sitter = read_sitter(paths, seat.allocation)
+    return sitter is not None and not sitter.left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,10 @@ begin       the seat names this allocation, else leave
 show        write sitter.json; whoever supervises elsewhere sees that and leaves in order
 take over   where another host owns the registry: when it has been silent, as any host does
 supervise   broker and coordinator, until there is nothing to do, the end, or a successor
-chain       while jobs are unfinished, submit a successor well before the walltime ends
-leave       end coordinator and broker, and say so in sitter.json
+chain       while jobs are unfinished, submit a successor well before the walltime ends, and
+            another one where that has ended in the queue
+leave       end coordinator and broker, cancel the successor where nothing is left to do, and say
+            so in sitter.json
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchpilot_agent.signals import TOLD_TO_GO
-from batchpilot_broker.host import host_name
+from batchpilot_broker.host import host_name, seconds_since_start
 from batchpilot_broker.journal import start_log
 from batchpilot_broker.paths import RegistryPaths
 
@@ -30,7 +32,7 @@ from .elsewhere import Elsewhere
 from .errors import AlreadyOwned, BatchpilotError
 from .monitoring import log_format_in, registry_id
 from .seat import Seat, Sitter, read_seat, relief, write_record
-from .seating import Seating
+from .seating import ASK_EVERY, TROUBLE, Seating
 from .store.owner import read_owner
 from .store.snapshots import Snapshot, reading
 from .supervisor import SUPERSEDED, Supervisor
@@ -40,6 +42,8 @@ LEAST_LEAD = 600.0
 LEAD_SHARE = 0.1
 PAUSES = (60.0, 120.0, 300.0, 600.0)
 LOOK_PAUSE = 0.5
+GRACE = 5.0
+"""Seconds for the coordinator to leave: some batch systems kill all 10 s after the first signal."""
 
 _log = logging.getLogger("batchpilot.supervisor")
 
@@ -55,13 +59,14 @@ def lead_of(walltime: float) -> float:
 
 
 class Chain:
-    """Submit the successor of an allocation, once, when its walltime is about to end.
+    """See that an allocation whose walltime is about to end has a successor.
 
     Args:
         seat: The allocation.
-        seating: Submits.
+        seating: Submits, asks, cancels.
         unfinished: Tells whether jobs are unfinished.
         clock: Gives seconds that never go back.
+        age: Seconds for which the allocation runs already.
     """
 
     def __init__(
@@ -70,28 +75,52 @@ class Chain:
         seating: Seating,
         unfinished: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
+        age: float = 0.0,
     ) -> None:
         self._seat = seat
         self._seating = seating
         self._unfinished = unfinished
         self._clock = clock
-        self._due = clock() + seat.walltime - lead_of(seat.walltime)
-        self._refused = 0
+        self._due = clock() - age + seat.walltime - lead_of(seat.walltime)
+        self._troubles = 0
         self.successor: Seat | None = None
 
     def tick(self) -> None:
-        """Submit it, if it is time and was not done yet; what is refused is tried again."""
-        if self.successor is not None or self._clock() < self._due:
+        """Submit it in time, look at it once a minute, submit another one where it has ended."""
+        if self._clock() < self._due:
             return
         try:
+            self._see_to_it()
+        except TROUBLE as error:
+            self._pause(str(error))
+
+    def withdraw(self) -> None:
+        """Cancel it, where nothing is left for it to do."""
+        successor = self.successor
+        try:
+            if successor is not None and not self._unfinished():
+                self._seating.withdraw(successor, self._seat)
+        except TROUBLE as error:
+            _log.error("the successor is not cancelled: %s", error)
+
+    def _see_to_it(self) -> None:
+        if self.successor is None:
             if self._unfinished():
                 self.successor = self._seating.succeed(self._seat)
+                self._due = self._clock() + ASK_EVERY
                 _log.info("the successor was submitted as %s", self.successor.job)
-        except BatchpilotError as error:
-            pause = PAUSES[min(self._refused, len(PAUSES) - 1)]
-            self._refused += 1
-            self._due = self._clock() + pause
-            _log.error("no successor was submitted, again in %.0f s: %s", pause, error)
+            return
+        self._due = self._clock() + ASK_EVERY
+        if self._seating.has_ended(self.successor):
+            self._seating.withdraw(self.successor, self._seat)
+            self._pause(f"{self.successor.job} has ended")
+            self.successor = None
+
+    def _pause(self, why: str) -> None:
+        pause = PAUSES[min(self._troubles, len(PAUSES) - 1)]
+        self._troubles += 1
+        self._due = self._clock() + pause
+        _log.error("the successor is seen to again in %.0f s: %s", pause, why)
 
 
 class Seated:
@@ -107,7 +136,13 @@ class Seated:
         self._paths = paths
         self._allocation = allocation
         self._relieved = relief(paths, allocation)
-        self._supervisor = Supervisor(paths, words, relieved=self._look, waits=True)
+        self._supervisor = Supervisor(
+            paths,
+            [*words, "--seat", allocation],
+            relieved=self._look,
+            waits=True,
+            grace=GRACE,
+        )
         self._chain: Chain | None = None
         self._stopped = False
 
@@ -122,7 +157,12 @@ class Seated:
         if seat is None or seat.allocation != self._allocation:
             _log.info("the seat is not this allocation's; nothing is to be done here")
             return 0
-        self._chain = Chain(seat, Seating(self._paths), lambda: has_unfinished(self._paths))
+        self._chain = Chain(
+            seat,
+            Seating(self._paths),
+            lambda: has_unfinished(self._paths),
+            age=seconds_since_start(),
+        )
         sitter = Sitter(host=host_name(), pid=os.getpid(), began=time.time())
         write_record(self._paths.sitter(self._allocation), sitter)
         left, failed = "it failed", True
@@ -137,6 +177,8 @@ class Seated:
         finally:
             sitter = replace(sitter, left=left, failed=failed and not self._stopped)
             write_record(self._paths.sitter(self._allocation), sitter)
+            if not self._relieved():
+                self._chain.withdraw()
 
     def _supervise(self) -> int:
         """Supervise once this host owns the registry, and leave nothing behind."""
@@ -179,10 +221,11 @@ class Seated:
             elsewhere.close()
 
     def _look(self) -> bool:
-        """Do what is due; tell whether another supervisor is to go on."""
-        if self._chain is not None:
+        """Tell whether another supervisor is to go on; do what is due where this one is."""
+        relieved = self._relieved()
+        if self._chain is not None and not relieved:
             self._chain.tick()
-        return self._relieved()
+        return relieved
 
 
 def has_unfinished(paths: RegistryPaths) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchpilot_agent.errors import LaunchError, LaunchPostponed
-from batchpilot_agent.launchers.keeping import read_submitted
+from batchpilot_agent.launchers.keeping import make_place, read_submitted
 from batchpilot_agent.launchers.nouns import (
     AllocationRequest,
     ElementState,
@@ -33,7 +33,7 @@ from .requesting import launcher_of, new_allocation, request_of
 from .seat import Look, Seat, read_look, read_seat, read_sitter, standing, write_record
 from .store.allocations import variables_key
 from .store.locks import locked
-from .store.owner import read_owner
+from .store.owner import SILENT_AFTER, read_owner
 from .store.snapshots import reading
 from .surroundings import python_path
 
@@ -43,11 +43,17 @@ MOST_MEMORY = 4000.0
 """MB for broker and coordinator, where agents of the pool ask for so much or more."""
 
 ASK_EVERY = 60.0
+MOST_UNBEGUN = 3
+"""Allocations in a row that end without having begun, after which no other one is submitted."""
+
 SUBMITTING = 120.0
 """Seconds after which a submission that nobody knows the outcome of has failed."""
 
 LEAVE_SECONDS = 30.0
 PAUSE = 0.1
+
+TROUBLE = (BatchpilotError, OSError, LookupError, ValueError)
+"""What asking a batch system may raise: no process or file can be made, no answer be read."""
 
 
 class Seating:
@@ -84,12 +90,13 @@ class Seating:
         chosen = self._pool(pool)
         with locked(self._paths.allocations, alone=True):
             before = read_seat(self._paths)
-            if before is not None and not self._has_ended(before):
+            if before is not None and not self.has_ended(before):
                 raise CoordinatorFailed(
                     f"the coordinator of {self._paths.root} {self._stands()} already",
                     remedy="batchpilot coordinator stop",
                 )
-            return self._submit(chosen, walltime or chosen.walltime or WALLTIME, before)
+            seat = self._seat(chosen, walltime or chosen.walltime or WALLTIME)
+            return self._submit(chosen, seat, before)
 
     def see_to(self) -> None:
         """See that a coordinator is in office, or that its allocation has not ended.
@@ -101,7 +108,7 @@ class Seating:
             return
         with locked(self._paths.allocations, alone=True):
             seat = read_seat(self._paths)
-            if seat is None or not self._is_needed() or not self._has_ended(seat):
+            if seat is None or not self._is_needed() or not self.has_ended(seat):
                 return
             self._fill_again(seat)
 
@@ -111,48 +118,89 @@ class Seating:
         Raises:
             BatchpilotError: There is no such pool any more, or it cannot be submitted; the seat is
                 as before.
+            CoordinatorFailed: The seat was given up.
         """
-        return self._submit(self._pool(seat.pool), seat.walltime, seat)
+        with locked(self._paths.allocations, alone=True):
+            if read_seat(self._paths) is None:
+                raise CoordinatorFailed("the seat was given up", remedy="nothing is to be done")
+            pool = self._pool(seat.pool)
+            successor = replace(self._seat(pool, seat.walltime), after=seat.allocation)
+            return self._submit(pool, successor, seat)
 
-    def give_up(self, seat: Seat, timeout: float = LEAVE_SECONDS) -> None:
-        """Cancel an allocation, and let sessions start the coordinator from now on."""
-        self._paths.seat.unlink(missing_ok=True)  # alone makes it leave, where a cancel fails
-        if seat.job:
-            try:
-                self._launcher(seat.kind, self._paths).cancel([], [seat.job])
-            except LaunchError as error:
-                warn(f"{seat.job} of {seat.pool} is not cancelled, and leaves by itself: {error}")
+    def withdraw(self, successor: Seat, seat: Seat) -> None:
+        """Cancel the successor of an allocation, which has the seat again."""
+        with locked(self._paths.allocations, alone=True):
+            if read_seat(self._paths) == successor:
+                write_record(self._paths.seat, seat)
+                self._cancel([successor])
+
+    def give_up(self, timeout: float = LEAVE_SECONDS) -> None:
+        """Cancel the seat's allocations, and let sessions start the coordinator from now on.
+
+        Args:
+            timeout: Seconds to wait for those who sit there.
+        """
+        with locked(self._paths.allocations, alone=True):
+            seat = read_seat(self._paths)
+            if seat is None:
+                return
+            self._paths.seat.unlink()  # alone makes them leave, where a cancel fails
+        before = replace(seat, allocation=seat.after, job="") if seat.after else None
+        seats = [seat, before] if before is not None and self._is_there(before) else [seat]
+        self._cancel(seats)
         deadline = time.monotonic() + timeout
-        while self._is_there(seat) and time.monotonic() < deadline:
+        while any(map(self._is_there, seats)) and time.monotonic() < deadline:
             time.sleep(PAUSE)
+
+    def has_ended(self, seat: Seat) -> bool:
+        """Tell whether an allocation has certainly ended; ask where that is not known."""
+        sitter = read_sitter(self._paths, seat.allocation)
+        if sitter is not None and sitter.left:
+            return True
+        job = self._job_of(seat)
+        if not job:
+            return not self._is_recent(seat.submitted, SUBMITTING)
+        last = read_look(self._paths, seat.allocation)
+        if last is None or not (last.ended or self._is_recent(last.time, ASK_EVERY)):
+            last = self._ask(seat, job, last)
+        return last.ended
+
+    def _cancel(self, seats: list[Seat]) -> None:
+        jobs = [job for job in map(self._job_of, seats) if job]
+        if not jobs:
+            return
+        try:
+            self._launcher(seats[0].kind, self._paths).cancel([], jobs)
+        except TROUBLE as error:
+            which = " and ".join(jobs)
+            warn(f"{seats[0].pool} has not cancelled {which}, which leaves by itself: {error}")
 
     def _is_there(self, seat: Seat) -> bool:
         sitter = read_sitter(self._paths, seat.allocation)
         return sitter is not None and not sitter.left
 
+    def _has_begun(self, seat: Seat) -> bool:
+        output = self._paths.element_output(seat.allocation, 1)
+        return output.exists() or read_sitter(self._paths, seat.allocation) is not None
+
+    def _is_recent(self, moment: float, seconds: float) -> bool:
+        """Tell whether a moment is not long ago; one to come is of a host whose clock is wrong."""
+        return abs(self._clock() - moment) < seconds
+
     def _is_needed(self) -> bool:
         owner = read_owner(self._paths)
-        return not (owner.coordinator_alive or owner.beats_elsewhere(self._clock()))
+        beats = owner.beats_elsewhere(self._clock())
+        beats = beats and self._is_recent(owner.heartbeat, SILENT_AFTER)
+        return not (owner.coordinator_alive or beats)
 
     def _stands(self) -> str:
         now = standing(self._paths)
         return "" if now is None else now.text
 
-    def _has_ended(self, seat: Seat) -> bool:
-        """Tell whether an allocation has certainly ended; ask where that is not known."""
-        sitter = read_sitter(self._paths, seat.allocation)
-        if sitter is not None and sitter.left:
-            return True
-        job = seat.job or self._job_of(seat)
-        if not job:
-            return self._clock() - seat.submitted > SUBMITTING
-        last = read_look(self._paths, seat.allocation)
-        if last is None or (not last.ended and self._clock() - last.time >= ASK_EVERY):
-            last = self._ask(seat, job, last)
-        return last.ended
-
     def _job_of(self, seat: Seat) -> str:
-        """Return what was kept of a submission whose maker has died over it."""
+        """Return what the batch system calls it, also where whoever submitted it died over that."""
+        if seat.job:
+            return seat.job
         submitted = read_submitted(self._paths.allocation(seat.allocation))
         return submitted.elements[0] if submitted is not None and submitted.elements else ""
 
@@ -160,7 +208,7 @@ class Seating:
         """Ask the batch system; what it does not know twice has ended."""
         try:
             status = self._launcher(seat.kind, self._paths).states([job])[job]
-        except LaunchError as error:
+        except TROUBLE as error:
             status = ElementStatus(state=ElementState.UNKNOWN, reason=str(error))
         vanished = not status.known and last is not None and not last.known
         look = Look(
@@ -168,22 +216,24 @@ class Seating:
             ended=status.state is ElementState.ENDED or vanished,
             reason=status.reason,
             known=status.known,
-            failed=status.failed or vanished,
+            failed=status.failed or (vanished and self._has_begun(seat)),
         )
         write_record(self._paths.look(seat.allocation), look)
         return look
 
     def _fill_again(self, seat: Seat) -> None:
         """Submit another allocation; what was refused for now is tried again in a minute."""
-        now = self._clock()
         last = read_look(self._paths, seat.allocation)
         self._check_failure(seat, last)
-        if last is not None and now - last.tried < ASK_EVERY:
+        if last is not None and self._is_recent(last.tried, ASK_EVERY):
             return
+        pool, unbegun = self._pool(seat.pool), 0 if self._has_begun(seat) else seat.unbegun + 1
         try:
-            self.succeed(seat)
-        except LaunchPostponed as error:
-            look = Look(time=now, ended=True, reason=error.message, tried=now)
+            self._submit(pool, replace(self._seat(pool, seat.walltime), unbegun=unbegun), seat)
+        except (LaunchPostponed, OSError) as error:
+            now = self._clock()
+            look = Look(time=now, ended=True, reason=_words_of(error), tried=now)
+            make_place(self._paths.allocation(seat.allocation))  # none, if its submission was lost
             write_record(self._paths.look(seat.allocation), look)
         except LaunchError as error:
             raise CoordinatorFailed(
@@ -195,39 +245,50 @@ class Seating:
         """Say what went wrong in an allocation: in another one it would, too."""
         sitter = read_sitter(self._paths, seat.allocation)
         output = self._paths.element_output(seat.allocation, 1)
+        reason = last.reason if last is not None else ""
+        why = ""
         if sitter is not None:
             why = sitter.left if sitter.failed else ""
-        else:
-            why = f"{last.reason}: {_last_line(output)}" if last is not None and last.failed else ""
+        elif last is not None and last.failed:
+            why = ": ".join(filter(None, (reason, _last_line(output))))
+        elif not output.exists() and seat.unbegun + 1 >= MOST_UNBEGUN:
+            ended = f"{MOST_UNBEGUN} in a row have ended before they began"
+            why = ": ".join(filter(None, (ended, reason)))
         if why:
+            place = output if output.exists() else output.parent
             raise CoordinatorFailed(
-                f"the coordinator failed in {seat.job} of {seat.pool}: {why}",
-                remedy=f"see {output}; mend that, then run `batchpilot coordinator submit` again",
+                f"the coordinator failed in {seat.job or seat.allocation} of {seat.pool}: {why}",
+                remedy=f"see {place}; mend that, then run `batchpilot coordinator submit` again",
             )
 
-    def _submit(self, pool: BatchPool, walltime: float, before: Seat | None) -> Seat:
-        """Name an allocation, so that it may begin at once, and submit it."""
-        kind = type(pool).__name__
-        seat = Seat(
+    def _seat(self, pool: BatchPool, walltime: float) -> Seat:
+        return Seat(
             pool=pool.name,
-            kind=kind,
+            kind=type(pool).__name__,
             allocation=new_allocation(),
             walltime=walltime,
             submitted=self._clock(),
         )
+
+    def _submit(self, pool: BatchPool, seat: Seat, before: Seat | None) -> Seat:
+        """Name an allocation, so that it may begin at once, and submit it."""
         request = seat_request(pool, self._paths, seat, self._log_format())
         write_record(self._paths.seat, seat)
         try:
-            submitted = self._launcher(kind, self._paths).submit(request)
-        except BatchpilotError:
-            self._put_back(before)
+            submitted = self._launcher(seat.kind, self._paths).submit(request)
+        except BaseException:
+            self._put_back(seat, before)
             raise
         named = replace(seat, job=submitted.elements[0])
-        if read_seat(self._paths) == seat:  # nobody has given it up meanwhile
+        if read_seat(self._paths) == seat:
             write_record(self._paths.seat, named)
+        else:
+            self._cancel([named])  # somebody has given the seat up meanwhile
         return named
 
-    def _put_back(self, before: Seat | None) -> None:
+    def _put_back(self, seat: Seat, before: Seat | None) -> None:
+        if read_seat(self._paths) != seat:  # somebody has given it up meanwhile
+            return
         if before is None:
             self._paths.seat.unlink(missing_ok=True)
         else:
@@ -254,6 +315,10 @@ class Seating:
                 return stored
         finally:
             database.close()
+
+
+def _words_of(error: LaunchError | OSError) -> str:
+    return error.message if isinstance(error, LaunchError) else str(error)
 
 
 def _last_line(path: Path) -> str:

@@ -20,10 +20,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from batchpilot_broker.access import Access, read_access
-from batchpilot_broker.errors import BatchpilotError, StorageError
+from batchpilot_broker.errors import BatchpilotError
 from batchpilot_broker.files import read_json, write_json
 from batchpilot_broker.host import boot_id, host_name, is_alive, process_start, runtime_dir
 from batchpilot_broker.journal import start_log
+from batchpilot_broker.launch import end_process
 from batchpilot_broker.paths import RegistryPaths
 from batchpilot_broker.server import ensure_server, stop_server
 
@@ -49,6 +50,7 @@ class Supervisor:
         words: Options for the coordinators that it starts.
         relieved: Asked every few seconds, tells whether another one is to take its place now.
         waits: Whether to wait for another one on this host to leave.
+        grace: Seconds that a coordinator gets to leave, before it is killed.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class Supervisor:
         *,
         relieved: Callable[[], bool] | None = None,
         waits: bool = False,
+        grace: float = GRACE,
     ) -> None:
         self._paths = paths
         self._words = list(words)
         self._relieved = relieved or relief(paths)
         self._waits = waits
+        self._grace = grace
         self._next_relief = 0.0
         self._instance = str((read_json(paths.owner) or {})["instance"])
         self._coordinator: subprocess.Popen[bytes] | None = None
@@ -105,6 +109,7 @@ class Supervisor:
         while not self._stopping:
             if self._is_relieved():
                 _log.info("another supervisor takes the place of this one")
+                self._adopted = True  # the one in office goes too, also where this one never saw it
                 self._end_coordinator()
                 self._leave(0)
                 return 0
@@ -121,11 +126,7 @@ class Supervisor:
         if now < self._next_relief:
             return False
         self._next_relief = now + RELIEF_EVERY
-        try:
-            return self._relieved()
-        except StorageError as error:  # of a damaged record: this one goes on
-            _log.error("%s", error)
-            return False
+        return self._relieved()
 
     def _look_after_broker(self) -> None:
         """Start the broker again where its process is gone, or nobody can reach it any more."""
@@ -160,11 +161,10 @@ class Supervisor:
 
     def _start_or_adopt(self) -> int | None:
         """Start a coordinator, or watch the one that a supervisor before this one has started."""
-        owner = read_json(self._paths.owner) or {}
-        pid, start, boot = owner.get("pid", 0), owner.get("pid_start", 0), owner.get("boot")
+        pid, start = self._in_office()
         if self._taken_over():
             return SUPERSEDED
-        if pid and boot == boot_id() and is_alive(pid, start):
+        if is_alive(pid, start):
             self._adopted = True
         elif self._adopted and not pid:
             return 0
@@ -172,6 +172,12 @@ class Supervisor:
             self._adopted = False
             self._coordinator = self._start_coordinator()
         return None
+
+    def _in_office(self) -> tuple[int, int]:
+        """Return the coordinator that was last in office, and when it was started; 0 for none."""
+        owner = read_json(self._paths.owner) or {}
+        start = owner.get("pid_start", 0) if owner.get("boot") == boot_id() else 0
+        return int(owner.get("pid", 0)), int(start)
 
     def _leave(self, status: int) -> None:
         if not self._paths.owner.exists():
@@ -225,14 +231,13 @@ class Supervisor:
             os.close(fd)
 
     def _end_coordinator(self) -> None:
-        if self._coordinator is None or self._coordinator.poll() is not None:
-            return
-        self._coordinator.terminate()
-        try:
-            self._coordinator.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self._coordinator.kill()
-            self._coordinator.wait()
+        """End the coordinator, be it started here or adopted."""
+        child = self._coordinator
+        if child is not None:
+            end_process(child.pid, process_start(child.pid), self._grace)
+            child.wait()
+        elif self._adopted:
+            end_process(*self._in_office(), self._grace)
 
     def _lock(self) -> int | None:
         path = runtime_dir(self._instance) / "supervisor.lock"

@@ -21,6 +21,7 @@ def given(host: str = "n1", **environment: str) -> Allocation:
 def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the machine of the tests have 64 cores: how many it has is not what is asked here."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
 
 
 def test_outside_of_any_batch_system_nothing_is_given() -> None:
@@ -93,6 +94,10 @@ def test_cores_are_never_more_than_the_affinity_allows(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
 
     assert given(SLURM_JOB_ID="1", SLURM_CPUS_ON_NODE="8").cores == 2
+
+
+def test_where_the_batch_system_counts_more_cores_than_there_are_its_word_stands() -> None:
+    assert given(SLURM_JOB_ID="1", SLURM_CPUS_ON_NODE="96").cores == 96
 
 
 def test_a_control_group_bounds_cores_and_memory(tmp_path: Path) -> None:

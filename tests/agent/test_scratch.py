@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from batchpilot_agent import scratch
 from batchpilot_agent.scratch import CHOSEN, NAMES, abandoned, make_scratch, new_scratch
+
+
+STRANGER = 4321
 
 
 def local(_path: Path) -> bool:
@@ -41,6 +45,49 @@ def test_a_shared_file_system_is_passed_over(tmp_path: Path) -> None:
 
 def test_where_all_is_shared_the_first_is_better_than_nothing(tmp_path: Path) -> None:
     assert new_scratch({"TMPDIR": str(tmp_path)}, lambda _: True).parent == tmp_path
+
+
+@pytest.fixture
+def inner(tmp_path: Path) -> Path:
+    """Give a directory of this user in another one."""
+    (tmp_path / "outer" / "inner").mkdir(parents=True, mode=0o755)
+    return tmp_path / "outer" / "inner"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o757])
+@pytest.mark.parametrize("above", [False, True], ids=["itself", "above"])
+def test_a_directory_that_others_may_write_is_passed_over(
+    inner: Path, *, above: bool, mode: int
+) -> None:
+    (inner.parent if above else inner).chmod(mode)
+    assert new_scratch({"TMPDIR": str(inner)}, local).parent == Path("/tmp")  # noqa: S108 - what is to be found
+
+    (inner.parent if above else inner).chmod(0o1777)
+    assert new_scratch({"TMPDIR": str(inner)}, local).parent == inner
+
+
+@pytest.mark.parametrize("above", [False, True], ids=["itself", "above"])
+def test_a_directory_of_another_user_is_passed_over(inner: Path, *, above: bool) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give a directory to another user")
+    os.chown(inner.parent if above else inner, STRANGER, -1)
+
+    assert new_scratch({"TMPDIR": str(inner)}, local).parent == Path("/tmp")  # noqa: S108 - what is to be found
+
+
+def test_a_link_that_somebody_may_lay_anew_is_not_relied_on(inner: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(inner.parent)
+
+    assert new_scratch({"TMPDIR": f"{tmp_path}/link/inner"}, local).parent == inner
+
+
+def test_where_others_may_write_everywhere_the_first_is_better_than_nothing(
+    inner: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "USUAL", ())
+    inner.chmod(0o777)
+
+    assert new_scratch({"TMPDIR": str(inner)}, local).parent == inner
 
 
 def test_what_the_user_has_chosen_is_taken_as_it_is() -> None:

@@ -257,7 +257,8 @@ def _launcher(
 
 
 @contextmanager
-def _open_fake(kind: str, name: str) -> Iterator[FakeBed]:
+def open_fake(kind: str, name: str) -> Iterator[FakeBed]:
+    """Give a fake batch system, and a registry of this name."""
     user = normal_user()
     with open_place(user) as place, open_farm(kind.lower(), place, user) as (farm, environment):
         runner = Runner(environment=environment, prefix=as_user(user), patience=30.0)
@@ -298,7 +299,7 @@ def open_bed(request: pytest.FixtureRequest) -> OpenBed:
     if request.param == "Slurm":
         testbed = request.getfixturevalue("real_slurm")
         return lambda name="registry": _open_real(testbed, name)
-    return lambda name="registry": _open_fake(request.param, name)
+    return lambda name="registry": open_fake(request.param, name)
 
 
 @pytest.fixture
@@ -316,5 +317,5 @@ def slurm(real_slurm: SlurmTestbed) -> Iterator[RealSlurm]:
 
 @pytest.fixture(params=_FAKES)
 def fake(request: pytest.FixtureRequest) -> Iterator[FakeBed]:
-    with _open_fake(request.param, "registry") as bed:
+    with open_fake(request.param, "registry") as bed:
         yield bed

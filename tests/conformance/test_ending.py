@@ -37,6 +37,7 @@ def test_a_queued_agent_can_be_cancelled(bed: Bed) -> None:
     bed.launcher.cancel(submitted.ids, submitted.elements[1:])
 
     bed.wait_for(submitted, "running", "ended")
+    assert not bed.statuses(submitted)[1].failed
 
 
 def test_who_has_ended_or_never_was_can_be_cancelled(bed: Bed) -> None:

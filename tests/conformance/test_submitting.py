@@ -82,6 +82,14 @@ def test_an_agent_gets_the_environment_and_runs_after_the_setup(bed: Bed) -> Non
     assert said["cwd"] == str(bed.place)
 
 
+def test_memory_is_asked_for_in_words_that_are_understood(fake: FakeBed) -> None:
+    request = fake.request(memory=100.5)
+
+    fake.submit(request)
+
+    assert fake.said(request)
+
+
 def test_agents_run_as_the_user_who_submits(bed: Bed) -> None:
     request = bed.request()
     bed.submit(request)

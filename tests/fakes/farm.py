@@ -12,6 +12,7 @@ import os
 import pwd
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -36,6 +37,7 @@ class Settings:
         linger: Seconds an element reads as running after its process has ended.
         second: How long a second of a time limit lasts.
         slots: Most elements at once.
+        cores: Most cores that LSF gives to an element.
         max_array: Most elements of an array.
         forget: Seconds after which what has ended is forgotten.
         history: Whether PBS keeps a history.
@@ -49,6 +51,7 @@ class Settings:
     linger: float = 0.1
     second: float = 1.0
     slots: int = 100
+    cores: int = 64
     max_array: int = 1000
     forget: float = 3600.0
     history: bool = False
@@ -72,6 +75,7 @@ class Element:
     out: str
     walltime: float
     throttle: int
+    above: str
     submitted: float
     state: str = "queued"
     started: float = 0.0
@@ -82,6 +86,13 @@ class Element:
     pid: int = 0
     told: int = 0
 
+
+_ABOVE = {
+    "": (),
+    "pbs": ("bash", "-c", '"$@"; exit $?', "-bash"),
+    "lsf": ("sh", "-c", 'trap : HUP INT USR1 USR2 TERM; "$@"; exit $?', "job"),
+}
+"""What is above a script: a session's leader, or of all jobs one session with a group for each."""
 
 _NAMES = [f.name for f in fields(Element)]
 
@@ -134,8 +145,9 @@ class Farm:
         out: str = "/dev/null",
         walltime: float = 0.0,
         throttle: int = 0,
+        above: str = "",
     ) -> int:
-        """Take a job and return its number."""
+        """Take a job and return its number; `above` says what is above its script."""
         job = int(self.db.execute("INSERT INTO number VALUES (NULL)").lastrowid or 0)
         path = self.root / f"{job}.sh"
         path.write_text(script)
@@ -152,6 +164,7 @@ class Farm:
                 out=out,
                 walltime=walltime or self.settings.usual,
                 throttle=throttle,
+                above=above,
                 submitted=time.time(),
             )
             self._write(element)
@@ -174,7 +187,7 @@ class Farm:
         for element in elements:
             self.db.execute(
                 "UPDATE element SET ending = ?, why = 'kill'"
-                " WHERE job = ? AND idx = ? AND ending = 0",
+                " WHERE job = ? AND idx = ? AND ending = 0 AND state != 'ended'",
                 (time.time(), element.job, element.idx),
             )
 
@@ -231,22 +244,26 @@ class Daemon(Farm):
                 running.append(element)
 
     def _start(self, element: Element, now: float) -> None:
+        env = json.loads(element.env) | _place(element)
+        if element.above == "pbs":
+            Path(env["TMPDIR"]).mkdir(mode=0o700)
         with Path(element.out).open("ab") as out:
             process = subprocess.Popen(
-                [*_interpreter(element.script), element.script],
+                [*_ABOVE[element.above], *_interpreter(element.script), element.script],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 cwd=element.cwd,
-                env=json.loads(element.env) | _place(element),
-                start_new_session=True,
+                env=env,
+                start_new_session=element.above != "lsf",
+                process_group=0 if element.above == "lsf" else None,
             )
         self._processes[element.job, element.idx] = process
         self._update(element, state="running", started=now, pid=process.pid)
 
     def _watch(self, element: Element, settings: Settings, now: float) -> None:
         code = self._processes[element.job, element.idx].poll()
-        if code is not None and not element.died:
+        if code is not None and not element.died and (element.above != "pbs" or _over(element)):
             self._update(element, died=now, code=code)
         if element.died:
             if now >= element.died + settings.linger:
@@ -269,8 +286,27 @@ def _place(element: Element) -> dict[str, str]:
     return {
         name: value.replace("{i}", str(element.idx)).replace("{job}", str(element.job))
         for name, value in env.items()
-        if "{" in value and name.startswith(("PBS_", "LSB_", "SGE_", "JOB_"))
+        if "{" in value and name.startswith(("PBS_", "LSB_", "SGE_", "JOB_", "TMPDIR"))
     }
+
+
+def _over(element: Element) -> bool:
+    """Tell whether nothing is left of a session without its leader; end it, unless that is done."""
+    if not element.ending:
+        _signal(element.pid, "KILL")
+    if any(_is_of_group(path, element.pid) for path in Path("/proc").glob("[0-9]*/stat")):
+        return False
+    shutil.rmtree(_place(element)["TMPDIR"], ignore_errors=True)
+    return True
+
+
+def _is_of_group(stat: Path, group: int) -> bool:
+    """Tell whether a process is of a group; not a dead one whose new parent has not looked yet."""
+    try:
+        state, _, its, *_ = stat.read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return int(its) == group and state != "Z"
 
 
 def _interpreter(script: str) -> list[str]:

@@ -35,8 +35,9 @@ def bsub(argv: list[str]) -> int:
         return fail(refusal, 255)
     words = directives(script, "#BSUB")
     options = dict(zip(words[::2], words[1::2], strict=True))
-    if options.get("-q", "normal") != "normal":
-        return fail(f"{options['-q']}: No such queue. Job not submitted.", 255)
+    refused = _refused(farm, words, options)
+    if refused:
+        return fail(f"{refused} Job not submitted.", 255)
     name, indices, throttle = _array(options["-J"], farm)
     env = {"LSB_JOBID": "{job}", "LSB_JOBINDEX": "{i}", "LSB_JOBNAME": options["-J"]}
     job = farm.submit(
@@ -48,9 +49,24 @@ def bsub(argv: list[str]) -> int:
         out=options.get("-o", "/dev/null"),
         walltime=seconds(options.get("-W", "0") + ":00"),
         throttle=throttle,
+        above="lsf",
     )
     out(f"Job <{job}> is submitted to default queue <normal>.")
     return 0
+
+
+def _refused(farm: Farm, words: list[str], options: dict[str, str]) -> str:
+    if "-gpu" in options:
+        return "gpu: Illegal option."
+    if words.count("-R") > 1:
+        return "Invalid syntax; the -R option was used more than once."
+    if not options.get("-M", "1").isdecimal():
+        return f"{options['-M']}: MEMLIMT value should be a positive integer."
+    if int(options.get("-n", "1")) > farm.settings.cores:
+        return "Too many processors requested."
+    if options.get("-q", "normal") != "normal":
+        return f"{options['-q']}: No such queue."
+    return ""
 
 
 def _array(text: str, farm: Farm) -> tuple[str, list[int], int]:
@@ -66,17 +82,16 @@ def bjobs(argv: list[str]) -> int:
     farm = open_farm()
     _wait_for_daemons(farm)
     if "-l" in argv:
-        return _show_in_full(farm, argv[-1])
+        codes = [_show_in_full(farm, id_) for id_ in argv if id_ != "-l"]
+        return max(codes)
     columns = argv[argv.index("-o") + 1].split()
-    for column in columns:
-        if column not in KNOWN:
-            return fail(f"<{column.upper()}> in the format string is not a valid field name.", 99)
-    ids = argv[argv.index("-o") + 2 :]
-    if not ids:
-        return fail("No unfinished job found", 254)
     records: list[dict[str, str]] = []
-    for id_ in ids:
+    for id_ in argv[argv.index("-o") + 2 :]:
         elements = _chosen(farm, id_)
+        for column in columns if elements else ():
+            if column not in KNOWN:
+                words = "in the format string is not a valid field name."
+                return fail(f"<{column.upper()}> {words}", 99)
         records += [_record(element, columns) for element in elements]
         if not elements:
             records.append({"JOBID": id_, "ERROR": f"Job <{id_}> is not found"})
@@ -85,14 +100,30 @@ def bjobs(argv: list[str]) -> int:
 
 
 def _show_in_full(farm: Farm, id_: str) -> int:
-    running = [e for e in _chosen(farm, id_) if e.state == "running"]
-    if not running:
+    elements = _chosen(farm, id_)
+    if not elements:
         return fail(f"Job <{id_}> is not found", 255)
-    out(f"\nJob <{id_}>, Job Name <{running[0].name}>, User <tester>, Status <RUN>")
-    if running[0].walltime:
-        out(f"\n RUNLIMIT                \n {running[0].walltime / 60:.1f} min of vm")
-    out("\n SCHEDULING PARAMETERS:\n           r15s   r1m  r15m   ut      pg\n")
+    for element in elements:
+        index = f"[{element.idx}]" if element.array else ""
+        name = f"Job <{element.job}{index}>, Job Name <{element.name}{index}>"
+        out(f"\n{name}, User <tester>, Project <default>")
+        out(f"                     , Status <{_stat(element)}>, Queue <normal>")
+        out("Sun Nov 22 11:25:02: Submitted from host <vm>, CWD <$HOME>;")
+        if element.state == "ended":
+            out(f"Sun Nov 22 11:25:12: {_end(element)}")
+        if element.walltime:
+            out(f"\n RUNLIMIT                \n {element.walltime / 60:.1f} min of vm")
+        out("\n SCHEDULING PARAMETERS:\n           r15s   r1m  r15m   ut      pg\n")
     return 0
+
+
+def _end(element: Element) -> str:
+    if element.why == "never ran":
+        return "Exited"
+    used = "The CPU time used is 0.1 seconds."
+    if element.code < 0:
+        return f"Exited by signal {-element.code}. {used}"
+    return f"Exited with exit code {element.code}. {used}" if element.code else "Done successfully."
 
 
 def _record(element: Element, columns: list[str]) -> dict[str, str]:

@@ -40,7 +40,9 @@ def qsub(argv: list[str]) -> int:
         return refused
     indices, throttle = index_range(options.get("-J", ""))
     array = "[{i}]" if indices else ""
-    env = {"PBS_JOBID": f"{{job}}{array}.{SERVER}", "PBS_O_WORKDIR": str(Path.cwd())}
+    id_ = f"{{job}}{array}.{SERVER}"
+    env = {"PBS_JOBID": id_, "PBS_O_WORKDIR": str(Path.cwd())}
+    env["TMPDIR"] = str(farm.root / f"pbs.{id_}")
     if indices:
         env |= {"PBS_ARRAY_INDEX": "{i}", "PBS_ARRAY_ID": f"{{job}}[].{SERVER}"}
     limit = re.search(r"-l walltime=(\S+)", " ".join(words))
@@ -53,6 +55,7 @@ def qsub(argv: list[str]) -> int:
         out=options.get("-o", "/dev/null"),
         walltime=seconds(limit[1]) if limit else 0.0,
         throttle=throttle,
+        above="pbs",
     )
     out(f"{job}[].{SERVER}" if indices else f"{job}.{SERVER}")
     return 0
@@ -90,8 +93,8 @@ def qstat(argv: list[str]) -> int:
         out(json.dumps(answer))
         return fail("qstat: PBS is not configured to maintain job history", 0)
     code, jobs = 0, {}
-    for id_ in argv[argv.index("json") + 1 :]:
-        found, code = _look(farm, id_, code)
+    for id_ in (word for word in argv[argv.index("json") + 1 :] if word != "-x"):
+        found, code = _look(farm, id_, code, past="-x" in argv)
         jobs.update(found)
     if jobs:
         answer["Jobs"] = jobs
@@ -115,18 +118,21 @@ def limit_lines(element: Element) -> str:
     return f"{used}    Resource_List.walltime = {clock}\n" if element.walltime else used
 
 
-def _look(farm: Farm, id_: str, code: int) -> tuple[dict[str, Any], int]:
+def _look(farm: Farm, id_: str, code: int, *, past: bool) -> tuple[dict[str, Any], int]:
     elements = _chosen(farm, id_)
     if not elements:
         return {}, fail(f"qstat: Unknown Job Id {id_}", 153)
-    if all(e.state == "ended" for e in elements):
+    over = all(e.state == "ended" for e in elements)
+    if over and not past:
         if not farm.settings.history:
             return {}, fail(f"qstat: Unknown Job Id {id_}", 153)
         told = "Job has finished, use -x or -H to obtain historical job information"
         return {}, fail(f"qstat: {id_} {told}", 35)
-    shown = {_name(e): _shown(e) for e in elements}
+    shown = {_name(e): _shown(e) | ({"job_state": "F"} if over else {}) for e in elements}
     if elements[0].array:
-        shown[f"{elements[0].job}[].{SERVER}"] = {"job_state": "B", "substate": 70, "array": "True"}
+        end = {"job_state": "F", "substate": 93, "Exit_status": 1}
+        array = end if over else {"job_state": "B", "substate": 70}
+        shown[f"{elements[0].job}[].{SERVER}"] = array | {"array": "True"}
     return shown, code
 
 
@@ -140,6 +146,8 @@ def _shown(element: Element) -> dict[str, Any]:
             "substate": 42,
             "comment": "Job run at ... on (vm:ncpus=1)",
         }
+    if element.why == "never ran" and not element.array:
+        return shown | {"job_state": "F", "substate": 91}
     if element.why == "never ran":
         return shown | {"job_state": "X", "substate": 70, "Exit_status": 1, "comment": "finished"}
     code = {"kill": 271, "walltime": -29}.get(element.why, element.code)
@@ -170,8 +178,10 @@ def qdel(argv: list[str]) -> int:
         elements = _chosen(farm, id_)
         if not elements:
             code = fail(f"qdel: Unknown Job Id {id_}", 153)
-        elif all(e.state == "ended" for e in elements):
+        elif all(e.state == "ended" for e in farm.elements(elements[0].job)):
             code = fail(f"qdel: Job has finished {id_}", 35)
+        elif all(e.state == "ended" for e in elements):
+            code = fail(f"qdel: Request invalid for finished array subjob {id_}", 55)
         farm.cancel(elements)
     sys.stdout.flush()
     return code

@@ -7,19 +7,21 @@ has to read an odd path.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from batchpilot_agent.errors import LaunchError, LaunchPostponed, LaunchRefused
+from batchpilot_broker.errors import StorageError
 from batchpilot_broker.paths import RegistryPaths
 
-from .arrays import parts
+from .arrays import parts as sizes_of
 from .keeping import keep_script, keep_submitted, keep_words, make_place
 from .nouns import AllocationRequest, ElementState, ElementStatus, Parameters, Submitted
 from .running import Completed, Run, Runner
@@ -68,10 +70,16 @@ class BatchLauncher(ABC):
 
     @property
     def parameters(self) -> Parameters:
-        """Return what the batch system allows, asked once; as usual where it does not say."""
+        """Return what the batch system allows, asked once; as usual where it does not say.
+
+        Raises:
+            LaunchPostponed: Its command does not come to an end; no other would, either.
+        """
         if self._parameters is None:
             try:
                 self._parameters = self._ask_parameters()
+            except LaunchPostponed:
+                raise
             except (LaunchError, ValueError, LookupError):
                 return self.usual
         return self._parameters
@@ -81,32 +89,28 @@ class BatchLauncher(ABC):
 
         Raises:
             TemplateBroken: They cannot be made.
+            LaunchPostponed: The batch system does not say how large an array may be.
         """
-        template = find_template(request.template or self.kind, self.environment, self.directory)
-        directory = self.paths.allocation(request.id).absolute()
-        return [
-            render(request, part, template=template, directory=directory, prefix=self.prefix)
-            for part in self._parts(request.agents)
-        ]
+        return self._scripts(request, self._parts(request.agents))
 
     def submit(self, request: AllocationRequest) -> Submitted:
         """Submit agents: one array, or several where one may not be so large.
 
-        When a later part is refused, what was submitted stands and `shortfall` says why.
+        When a later part cannot be submitted, what was stands and `shortfall` says why.
 
         Raises:
             LaunchRefused: The batch system will never take it.
             LaunchPostponed: It may take it later.
+            StorageError: The first script cannot be kept.
         """
-        scripts = self.scripts(request)
+        parts = self._parts(request.agents)
+        scripts = self._scripts(request, parts)
         directory = make_place(self.paths.allocation(request.id))
         done = Submitted(ids=(), elements=())
-        for number, (script, part) in enumerate(
-            zip(scripts, self._parts(request.agents), strict=True), 1
-        ):
+        for number, (script, part) in enumerate(zip(scripts, parts, strict=True), 1):
             try:
-                id_ = self._submit(directory, keep_script(directory, number, script))
-            except LaunchError as error:
+                id_ = self._submit(directory, keep_script(directory, number, script), script)
+            except (LaunchError, StorageError) as error:
                 if not done.ids:
                     raise
                 return self._kept(directory, done.ids, done.elements, str(error))
@@ -116,6 +120,8 @@ class BatchLauncher(ABC):
 
     def states(self, ids: Sequence[str]) -> dict[str, ElementStatus]:
         """Return the status of every one of these elements, by one query.
+
+        Where that does not tell how some have just ended, another one about these may.
 
         Raises:
             LaunchPostponed: The batch system does not answer.
@@ -140,16 +146,28 @@ class BatchLauncher(ABC):
             raise self._refusal(said)
 
     def _parts(self, agents: int) -> list[Part]:
-        sizes = parts(agents, self.parameters.max_array)
+        sizes = sizes_of(agents, self.parameters.max_array)
         return [
             Part(size=n, offset=sum(sizes[:at]), array=n > 1 or not self.plain_single)
             for at, n in enumerate(sizes)
         ]
 
-    def _submit(self, directory: Path, script: str) -> str:
-        argv = self._submitting(script)
-        stdin = (directory / script).read_text(encoding="utf-8") if self.by_stdin else ""
-        said = self.run(argv, cwd=directory, stdin=stdin)
+    def _scripts(self, request: AllocationRequest, parts: Sequence[Part]) -> list[str]:
+        template = find_template(request.template or self.kind, self.environment, self.directory)
+        directory = self.paths.allocation(request.id).absolute()
+        request = replace(request, variables={**request.variables, **self._variables(request)})
+        return [
+            render(request, part, template=template, directory=directory, prefix=self.prefix)
+            for part in parts
+        ]
+
+    def _variables(self, request: AllocationRequest) -> dict[str, Any]:  # noqa: ARG002 - for others
+        """Return variables that only this batch system's templates have."""
+        return {}
+
+    def _submit(self, directory: Path, name: str, script: str) -> str:
+        argv = self._submitting(name)
+        said = self.run(argv, cwd=directory, stdin=script if self.by_stdin else "")
         keep_words(directory, argv, said, self.clock())
         id_ = self._submitted(said.stdout) if said.code == 0 else None
         if id_ is None:
@@ -186,7 +204,7 @@ class BatchLauncher(ABC):
         return sorted({self._array(element) for element in ids})
 
     def _ask_parameters(self) -> Parameters:
-        """Ask what is allowed; any LaunchError, ValueError or LookupError means as usual."""
+        """Ask what is allowed; an answer that cannot be read means as usual, whatever it raises."""
         return self.usual
 
     @abstractmethod
@@ -212,6 +230,18 @@ class BatchLauncher(ABC):
     @abstractmethod
     def _cancelling(self, ids: Iterable[str]) -> list[str]:
         """Return the command that ends arrays or elements."""
+
+
+def json_object(words: str) -> dict[str, Any]:
+    """Return the JSON object that a command wrote, an empty one where it wrote nothing.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    found = json.loads(words or "{}", strict=False)  # names of directories may hold a tab
+    if not isinstance(found, dict):
+        raise ValueError(f"no JSON object: {words[:80]}")  # noqa: TRY004 - as all that json refuses
+    return found
 
 
 def last_match(pattern: str, words: str) -> str | None:

@@ -8,6 +8,7 @@ submitted.json               ids and elements, for a coordinator whose predecess
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from collections.abc import Sequence
@@ -15,11 +16,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from batchpilot_agent.errors import LaunchPostponed
+from batchpilot_broker.errors import StorageError
 from batchpilot_broker.files import read_json, write_aside, write_json
 
 from .nouns import Submitted
 from .running import Completed
 
+
+_log = logging.getLogger(__name__)
 
 _RECORD = "submitted.json"
 
@@ -47,17 +51,23 @@ def keep_script(directory: Path, part: int, script: str) -> str:
 
 
 def keep_words(directory: Path, argv: Sequence[str], said: Completed, now: float) -> None:
-    """Keep what a command said."""
+    """Keep what a command said; it has been run, so it is no error where that cannot be kept."""
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
     log = directory / "scheduler.log"
-    log.touch(mode=0o600)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"{at} $ {shlex.join(argv)}\n{said.words}\nexit code {said.code}\n")
+    try:
+        log.touch(mode=0o600)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{at} $ {shlex.join(argv)}\n{said.words}\nexit code {said.code}\n")
+    except OSError as error:
+        _log.warning("cannot write %s: %s; %s said: %s", log, error, argv[0], said.words)
 
 
 def keep_submitted(directory: Path, submitted: Submitted) -> None:
-    """Keep what the batch system calls the agents."""
-    write_json(directory / _RECORD, asdict(submitted))
+    """Keep what the batch system calls the agents; they come, whether that can be kept or not."""
+    try:
+        write_json(directory / _RECORD, asdict(submitted))
+    except StorageError as error:
+        _log.warning("%s; submitted as %s", error, ", ".join(submitted.ids))
 
 
 def read_submitted(directory: Path) -> Submitted | None:

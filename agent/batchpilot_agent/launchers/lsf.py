@@ -6,14 +6,15 @@ not understand in the name of a job makes one plain job of an array, so the size
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
-from .batch import BatchLauncher, last_match
-from .nouns import ElementState, ElementStatus, Parameters
+from .batch import BatchLauncher, json_object, last_match
+from .nouns import AllocationRequest, ElementState, ElementStatus, Parameters
 from .running import Completed
 
 
@@ -21,6 +22,16 @@ _QUEUED = frozenset(("PEND", "PROV", "PSUSP", "WAIT"))
 _RUNNING = frozenset(("RUN", "SSUSP", "USUSP"))
 _PLANNED = frozenset(("0", "130", "140", "143"))
 """Exit codes of success, `bkill` and the run limit: 128 + INT, USR2, TERM."""
+
+_ENDING = frozenset(("2", "9", "12", "15"))
+"""Signals by which both end a job; one that kills only a process of it becomes an exit code."""
+
+_UNIT = re.compile(
+    r"^\s*LSF_UNIT_FOR_LIMITS\s*=\s*\"?([KMGTPE])B?\"?\s*$", re.MULTILINE | re.IGNORECASE
+)
+
+_END = re.compile(r"^\S.*\d:\d\d:\d\d(?: \d{4})?: +(Exited\b.*)$", re.MULTILINE)
+"""When and how a job ended, in `bjobs -l`; its script is shown there, too."""
 
 _FULL = "jobid stat job_name exit_code"
 _PLAIN = "jobid stat job_name"
@@ -53,6 +64,17 @@ class LSF(BatchLauncher):
         size = re.search(r"MAX_JOB_ARRAY_SIZE\s*=\s*(\d+)", said)
         return replace(self.usual, max_array=int(size[1])) if size else self.usual
 
+    def _variables(self, request: AllocationRequest) -> dict[str, Any]:
+        """Return the memory in the unit of `-M`: it may be written nowhere but in `lsf.conf`."""
+        directory = self.environment.get("LSF_ENVDIR") or "/etc"
+        try:
+            said = Path(directory, "lsf.conf").read_text(errors="replace")
+        except OSError:
+            said = ""  # as on a machine that has none: KB
+        units = _UNIT.findall(said) or ["K"]
+        megabytes = 1024.0 ** ("KMGTPE".index(units[-1].upper()) - 1)
+        return {"memory_limit": math.ceil(request.memory / megabytes)}
+
     def _submitting(self, script: str) -> list[str]:  # noqa: ARG002 - it is read from stdin
         return ["bsub"]
 
@@ -70,13 +92,32 @@ class LSF(BatchLauncher):
         if _NO_SUCH_FIELD in said.stderr and self.parameters.fields != _PLAIN:
             self._parameters = replace(self.parameters, fields=_PLAIN)
             said = self._ask(ids)
-        if said.code and not (said.stdout.strip() or self._only_gone(said)):
-            raise self._unanswered(said)
+        records = self._records(said)
+        found = {_name(record): _status(record) for record in records if "STAT" in record}
+        unsaid = {_name(record) for record in records if _is_unsaid(record)}.intersection(ids)
+        return found | self._ends(sorted(unsaid)) if unsaid else found
+
+    def _records(self, said: Completed) -> list[dict[str, Any]]:
+        """Return what is told of each id; whatever else went wrong is an error's record, too."""
         try:
-            records = json.loads(said.stdout or "{}").get("RECORDS", [])
+            records: list[dict[str, Any]] = json_object(said.stdout).get("RECORDS", [])
         except ValueError as error:
             raise self._unanswered(said) from error
-        return {_name(record): _status(record) for record in records if "STAT" in record}
+        if said.code and not records and not self._only_gone(said):
+            raise self._unanswered(said)
+        for record in records:
+            if "STAT" not in record and not self.gone.search(str(record.get("ERROR", ""))):
+                raise self._unanswered(said)
+        return records
+
+    def _ends(self, ids: Sequence[str]) -> dict[str, ElementStatus]:
+        """Return how those have ended whose exit codes are told only at length."""
+        told = re.sub(r"\n {21}", "", self.run(["bjobs", "-l", *ids]).stdout)
+        _, *pieces = re.split(r"^Job <(\d+(?:\[\d+\])?)>", told, flags=re.MULTILINE)
+        ends = {
+            id_: _END.findall(text) for id_, text in zip(pieces[::2], pieces[1::2], strict=True)
+        }
+        return {id_: _ended_by(end[-1]) for id_, end in ends.items() if end}
 
     def _ask(self, ids: Sequence[str]) -> Completed:
         fields = self.parameters.fields
@@ -103,3 +144,16 @@ def _status(record: Mapping[str, Any]) -> ElementStatus:
     reason = f"{word} exit code {code}" if code else word
     failed = word == "EXIT" and code not in _PLANNED
     return ElementStatus(state=ElementState.ENDED, reason=reason, failed=failed)
+
+
+def _is_unsaid(record: Mapping[str, Any]) -> bool:
+    """Tell whether it ended in a way that this version does not tell."""
+    return record.get("STAT") == "EXIT" and not str(record.get("EXIT_CODE", "")).isdecimal()
+
+
+def _ended_by(words: str) -> ElementStatus:
+    """Read the end of a job; one without code or signal never ran, or nobody saw its end."""
+    code = re.match(r"Exited with exit code (\d+)", words)
+    signal = re.match(r"Exited by signal (\d+)", words)
+    failed = bool(code and code[1] not in _PLANNED) or bool(signal and signal[1] not in _ENDING)
+    return ElementStatus(state=ElementState.ENDED, reason=f"EXIT {words}", failed=failed)

@@ -93,7 +93,8 @@ class Submitted:
 
     Attributes:
         ids: The batch system's names of the arrays, one for each part.
-        elements: Its names of the agents: the first is element 1.
+        elements: Its names of the agents: the first is element 1. Fewer than were asked for, or ""
+            in place of some, where those were not submitted.
         shortfall: Why they are fewer than were asked for, "" where they are not.
     """
 
@@ -120,8 +121,8 @@ class Parameters:
 class Launcher(Protocol):
     """Submit agents, tell their states, cancel them.
 
-    Every call asks the batch system once. What it cannot do now raises `LaunchPostponed`, what it
-    never will do `LaunchRefused`, both with its own words.
+    Every call asks the batch system once for all that it is about. What that cannot do now raises
+    `LaunchPostponed`, what it never will do `LaunchRefused`, both with its own words.
     """
 
     @property

@@ -1,17 +1,19 @@
 """PBS Pro and OpenPBS: `qsub`, `qstat -f -F json`, `qdel`.
 
-An array of one element does not exist there: a single agent is a plain job. Never `qstat -x`: where
-the site keeps no history, which is the default, that answers nothing even of running jobs.
+An array of one element does not exist there: a single agent is a plain job. `qstat -x` is asked
+only of what a plain `qstat` called finished, which proves that the site keeps a history: where it
+keeps none, which is the default, `-x` answers nothing even of running jobs.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from .batch import last_match
+from batchpilot_agent.errors import LaunchPostponed
+
+from .batch import json_object, last_match
 from .nouns import ElementState, ElementStatus, Parameters
 from .qsub import QsubLauncher
 from .running import Completed
@@ -22,8 +24,9 @@ _RUNNING = frozenset("RESUB")
 _ENDED = frozenset("XF")
 _NEVER_RAN = frozenset((70, 91))
 """Substates of what was deleted; the exit status there may be the array's."""
-_PLANNED = frozenset((0, 265, 271, -29))
-"""Exit status of success, of `qdel`, and of the end of the walltime."""
+_PLANNED = frozenset((0, 265, 271, -29, -4))
+"""Exit status of success, of `qdel`, of the end of the walltime, and of a node that began anew."""
+_QSTAT = ("qstat", "-t", "-f", "-F", "json")
 _OVER = re.compile(r"qstat: (\S+) Job has finished")
 
 
@@ -46,7 +49,7 @@ class PBS(QsubLauncher):
     )
 
     def _ask_parameters(self) -> Parameters:
-        said = json.loads(self.run(["qstat", "-B", "-f", "-F", "json"]).stdout)
+        said = json_object(self.run(["qstat", "-B", "-f", "-F", "json"]).stdout)
         server: dict[str, Any] = next(iter(said["Server"].values()), {})
         size = int(server.get("max_array_size", self.usual.max_array))
         return Parameters(max_array=max(1, size), version=str(said.get("pbs_version", "")))
@@ -55,21 +58,29 @@ class PBS(QsubLauncher):
         return last_match(r"(\d+(?:\[\])?(?:\.\S+)?)", words)
 
     def _read(self, ids: Sequence[str]) -> Mapping[str, ElementStatus]:
-        said = self.run(["qstat", "-t", "-f", "-F", "json", *self._arrays(ids)])
-        over = {self._key(id_) for id_ in _OVER.findall(said.stderr)}
-        ended = ElementStatus(state=ElementState.ENDED, reason="Job has finished")
-        jobs = {self._key(id_): _status(job) for id_, job in self._jobs(said).items()}
-        told = {self._key(i): ended for i in ids if self._key(self._array(i)) in over}
-        return told | jobs
+        said = self.run([*_QSTAT, *self._arrays(ids)])
+        found = self._statuses(said)
+        over = _OVER.findall(said.stderr)
+        return self._ends(ids, over) | found if over else found
 
-    def _jobs(self, said: Completed) -> dict[str, Any]:
+    def _ends(self, ids: Sequence[str], over: Sequence[str]) -> dict[str, ElementStatus]:
+        """Return how those have ended that are over, as far as the history tells."""
+        keys = {self._key(id_) for id_ in over}
+        ended = ElementStatus(state=ElementState.ENDED, reason="Job has finished")
+        known = {self._key(i): ended for i in ids if self._key(self._array(i)) in keys}
+        try:
+            return known | self._statuses(self.run([*_QSTAT, "-x", *over]))
+        except LaunchPostponed:  # their end is known, if not how they came to it
+            return known
+
+    def _statuses(self, said: Completed) -> dict[str, ElementStatus]:
         if said.code and not self._only_gone(said):
             raise self._unanswered(said)
         try:
-            jobs: dict[str, Any] = json.loads(said.stdout or "{}").get("Jobs", {})
+            jobs = json_object(said.stdout).get("Jobs", {})
         except ValueError as error:
             raise self._unanswered(said) from error
-        return jobs
+        return {self._key(id_): _status(job) for id_, job in jobs.items()}
 
     def _cancelling(self, ids: Iterable[str]) -> list[str]:
         return ["qdel", *ids]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,10 @@ from batchpilot_agent.launch import clean_environment
 
 
 PATIENCE = 60.0
+_MOMENT = 0.5
+"""Seconds between looks whether a command has ended whose output is still held open."""
+
+_NO_COMMAND = (errno.EACCES, errno.EPERM, errno.ENOEXEC)
 
 # What a batch system tells the job that we may be part of would mislead the one we submit.
 _OF_JOBS = (
@@ -31,6 +37,7 @@ _OF_JOBS = (
     "SGE_TASK_",
     "JOB_ID",
     "BSUB_QUIET",
+    "BSUB_STDERR",
     "BATCHPILOT_AGENT",
     "BATCHPILOT_SLOT",
 )
@@ -87,31 +94,62 @@ class Runner:
         """Run a command and return how it ended.
 
         Raises:
-            LaunchRefused: There is no such command.
-            LaunchPostponed: It does not come to an end.
+            LaunchRefused: There is no such command, or it is none.
+            LaunchPostponed: It cannot be started now, or does not come to an end.
         """
+        process = self._start(argv, cwd)
+        ended, out, err = _hear(process, stdin.encode(), self.patience)
+        if not ended:
+            os.killpg(process.pid, signal.SIGKILL)
+            _, out, err = _hear(process)
+        for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+            pipe.close()
+        code, words = process.poll() or 0, [part.decode(errors="replace") for part in (out, err)]
+        said = Completed(code=code, stdout=words[0], stderr=words[1])
+        if not ended:
+            raise LaunchPostponed(
+                f"{argv[0]} did not end within {self.patience:.0f} s"
+                f"{f': {said.words}' if said.words else ''}"
+            )
+        return said
+
+    def _start(self, argv: Sequence[str], cwd: Path | None) -> subprocess.Popen[bytes]:
         try:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [*self.prefix, *argv],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,
                 env=dict(self.environment),
-                text=True,
-                errors="replace",
                 start_new_session=True,
             )
         except FileNotFoundError as error:
             raise LaunchRefused(
                 f"{error.filename} is not there", remedy=f"{argv[0]} must be on this machine's PATH"
             ) from error
+        except OSError as error:
+            words = f"{argv[0]} cannot be started: {error.strerror}"
+            if error.errno in _NO_COMMAND:
+                remedy = f"the first {argv[0]} on PATH must be a command that you may run"
+                raise LaunchRefused(words, remedy=remedy) from error
+            raise LaunchPostponed(words) from error
+
+
+def _hear(
+    process: subprocess.Popen[bytes], given: bytes | None = None, patience: float = 0.0
+) -> tuple[bool, bytes, bytes]:
+    """Return whether a process has ended, and its output and errors until then.
+
+    What it leaves behind may hold its output open for ever: it is waited for but a moment.
+    """
+    ended, deadline = False, time.monotonic() + patience
+    while True:
         try:
-            stdout, stderr = process.communicate(stdin, timeout=self.patience)
+            out, err = process.communicate(given, timeout=_MOMENT)
         except subprocess.TimeoutExpired as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            said = Completed(code=-1, stderr="".join(process.communicate())).words
-            raise LaunchPostponed(
-                f"{argv[0]} did not end within {self.patience:.0f} s{f': {said}' if said else ''}"
-            ) from error
-        return Completed(code=process.returncode, stdout=stdout, stderr=stderr)
+            given, before, ended = None, ended, process.poll() is not None
+            if before or (not ended and time.monotonic() >= deadline):
+                return ended, error.stdout or b"", error.stderr or b""
+        else:
+            return True, out, err

@@ -70,6 +70,9 @@ def render(
     try:
         text = template.read_text(encoding="utf-8")
         script = _environment().from_string(text).render(_variables(request, part, directory))
+    except OSError as error:
+        words = f"template {template} cannot be read: {error.strerror}"
+        raise TemplateBroken(words, remedy="make it readable, or name another one") from error
     except (TemplateError, UnicodeDecodeError, TypeError, ValueError) as error:
         raise TemplateBroken(
             f"template {template}: {error}", remedy="see the variables in docs/pools.md"

@@ -63,20 +63,22 @@ class SSHLauncher:
         directory = make_place(self.paths.allocation(request.id))
         script = self.script(request)
         keep_script(directory, 1, script)
-        elements: list[str] = []
+        started: dict[int, str] = {}
         refused: list[str] = []
         hosts = list(request.hosts)
-        while hosts and len(elements) < request.agents:
-            wanted = hosts[: request.agents - len(elements)]
+        while hosts and len(started) < request.agents:
+            free = [number for number in _numbers(request) if number not in started]
+            wanted = hosts[: len(free)]
             del hosts[: len(wanted)]
-            first = len(elements) + len(refused) + 1
-            for host, said in self._each(wanted, self._starts(request, first, script)):
+            answers = self._each(wanted, self._starts(request, free, script))
+            for number, (host, said) in zip(free, answers, strict=False):
                 keep_words(directory, [*self.ssh, host], said, self.clock())
-                _sort(host, said, elements, refused)
-        if not elements:
+                _sort(number, host, said, started, refused)
+        if not started:
             raise LaunchPostponed("; ".join(refused) or "there is no host", remedy="see the hosts")
+        elements = tuple(started.get(number, "") for number in _numbers(request))
         submitted = Submitted(
-            ids=tuple(elements), elements=tuple(elements), shortfall="; ".join(refused)
+            ids=tuple(filter(None, elements)), elements=elements, shortfall="; ".join(refused)
         )
         keep_submitted(directory, submitted)
         return submitted
@@ -108,12 +110,15 @@ class SSHLauncher:
             raise LaunchPostponed("; ".join(lost))
 
     def _starts(
-        self, request: AllocationRequest, first: int, script: str
+        self, request: AllocationRequest, numbers: Sequence[int], script: str
     ) -> Callable[[int], tuple[Sequence[str], str]]:
-        """Return what gives the arguments and the script of the n-th host of a round."""
+        """Return what gives the arguments and the script of the n-th host of a round.
+
+        Each is given a number that is free; one that takes no agent leaves it to another.
+        """
 
         def start(n: int) -> tuple[Sequence[str], str]:
-            number = first + n
+            number = numbers[n]
             output = self.paths.element_output(request.id, number).absolute()
             load = f"{request.max_load:g}" if request.max_load else ""
             command = (*request.command, "--element", str(number))
@@ -163,11 +168,17 @@ def host_of(element: str) -> str:
     return element.rpartition("|")[0]
 
 
-def _sort(host: str, said: Completed, elements: list[str], refused: list[str]) -> None:
+def _numbers(request: AllocationRequest) -> range:
+    return range(1, request.agents + 1)
+
+
+def _sort(
+    number: int, host: str, said: Completed, started: dict[int, str], refused: list[str]
+) -> None:
     last = said.stdout.strip().splitlines()[-1:] or [""]
     match last[0].split(maxsplit=2):
         case ["started", pid, start] if said.code == 0:
-            elements.append(f"{host}|{pid}:{start}")
+            started[number] = f"{host}|{pid}:{start}"
         case ["busy", *words] if said.code == 0:
             refused.append(f"{host} is busy: {' '.join(words)}")
         case _:

@@ -49,16 +49,18 @@ class Spool:
     """Hold the file behind fds 1 and 2 of this process, and /dev/null behind fd 0.
 
     Args:
-        path: The file; made 0600 where it is not there.
+        path: The file, made here with mode 0600.
+
+    Raises:
+        FileExistsError: There is something of that name.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._null = high_fd(os.open(os.devnull, _STDIN_FLAGS | os.O_CLOEXEC))
-        self._out = high_fd(
-            os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        )
-        self._in = high_fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        new = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._out = high_fd(os.open(path, new, 0o600))
+        self._in = high_fd(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
         self._flags = fcntl.fcntl(self._null, fcntl.F_GETFL)
 
     def attach(self) -> None:

@@ -13,6 +13,7 @@ from batchpilot.errors import BrokerError, TermSuperseded
 from batchpilot.monitoring import MetricsSettings, chosen
 from batchpilot.pools import Local, from_records
 from batchpilot.registry.finding import Finding
+from batchpilot.seat import relief
 from batchpilot.store.database import Database
 from batchpilot.store.owner import Office
 from batchpilot.store.tombstones import coordinator_segment
@@ -71,6 +72,10 @@ class Coordinator:
         paths: The registry's files.
         linger: Seconds to stay after the last unfinished job.
         given: Options of the command line that go before what the registry keeps.
+        seat: Allocation of a batch system in which it runs, "" for none.
+
+    Attributes:
+        relieved: Whether it leaves because another one takes its place.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Coordinator:
         *,
         linger: float = LINGER,
         given: Mapping[str, Any] | None = None,
+        seat: str = "",
     ) -> None:
         self._given = given or {}
         self._registry = Finding(paths, database=Database(paths))
@@ -88,6 +94,9 @@ class Coordinator:
         self._busy_until = 0.0
         self._next_survey = 0.0
         self._next_look_at_record = 0.0
+        self._next_look_at_seat = 0.0
+        self._relief = relief(paths, seat)
+        self.relieved = False
         self._pulse = 0
         self._clock = SteadyClock()
 
@@ -198,6 +207,7 @@ class Coordinator:
         if now >= self._next_survey:
             self._look_around(now)
         self._follow_broker(now)
+        self._follow_seat(now)
         self.auditor.tick(now)
         self.copier.tick(now)
         self.measurer.tick(now)
@@ -211,6 +221,13 @@ class Coordinator:
         if now >= self._next_look_at_record:
             self._next_look_at_record = now + RECORD_EVERY
             self._desk.broker.check_named(self._desk.paths)
+
+    def _follow_seat(self, now: float) -> None:
+        """Look now and then whether to leave to another: no supervisor may be there to do it."""
+        if now >= self._next_look_at_seat:
+            self._next_look_at_seat = now + RECORD_EVERY
+            self.relieved = self._relief()
+            self._stopping = self._stopping or self.relieved
 
     def _look_around(self, now: float) -> None:
         busy = bool(self.measurer.unfinished or self._desk.survey.leases)
@@ -288,6 +305,7 @@ class Coordinator:
                 attempt += 1
                 self._office.beat()
                 self.watcher.tick(self._clock())
+                self._follow_seat(self._clock())
         else:
             return
         self._desk.bus.tell(BrokerChanged(up=True))

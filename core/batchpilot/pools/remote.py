@@ -92,7 +92,7 @@ class Slurm(BatchPool):
 class PBS(BatchPool):
     """Run agents as array jobs of PBS Pro or OpenPBS, with the options of `BatchPool`.
 
-    The template that is shipped knows `queue`, `account`, `project`.
+    The template that is shipped knows `queue`, `account`, `project`; `grace` is 8 s by default.
 
     Example:
         >>> PBS(slots=4, max_agents=10, resources={"walltime": 3600}).ncpus
@@ -100,6 +100,7 @@ class PBS(BatchPool):
     """
 
     name: str = "pbs"
+    grace: float = 8.0  # it kills some 10 s after SIGTERM, and a job may take 2 s to die
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

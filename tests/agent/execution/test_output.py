@@ -164,8 +164,7 @@ def test_warnings_are_shown_by_each_job_of_a_slot(agent: Agent) -> None:
 
 
 def test_a_capture_in_the_session_gives_its_streams_back(tmp_path: Path) -> None:
-    for name in ("a.logs", "spool"):
-        (tmp_path / name).touch()
+    (tmp_path / "a.logs").touch()
     kept = [os.dup(fd) for fd in range(3)]
     before = (sys.stdin, sys.stdout, sys.stderr)
     try:
@@ -180,6 +179,14 @@ def test_a_capture_in_the_session_gives_its_streams_back(tmp_path: Path) -> None
 
     assert taken == (0, len("inside\n"))
     assert (sys.stdin, sys.stdout, sys.stderr) == before
+
+
+def test_a_spool_is_a_new_file_and_no_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "spool").symlink_to(tmp_path / "another")
+
+    with pytest.raises(FileExistsError):
+        Spool(tmp_path / "spool")
+    assert not (tmp_path / "another").exists()
 
 
 def test_a_clean_leave_removes_the_spool(agent: Agent) -> None:

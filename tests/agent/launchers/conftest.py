@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batchpilot_agent.errors import LaunchError
 from batchpilot_agent.launchers.batch import BatchLauncher
 from batchpilot_agent.launchers.choosing import BATCH_SYSTEMS
 from batchpilot_agent.launchers.nouns import AllocationRequest
@@ -19,7 +20,7 @@ from batchpilot_broker.paths import RegistryPaths
 class Answers:
     """Answer commands one after another, and note them; then end with code 0 and no word."""
 
-    answers: Iterator[Completed] = field(default_factory=lambda: iter(()))
+    answers: Iterator[Completed | LaunchError] = field(default_factory=lambda: iter(()))
     calls: list[list[str]] = field(default_factory=list)
 
     def __call__(
@@ -29,9 +30,12 @@ class Answers:
         assert cwd is None or cwd.is_dir()
         assert not stdin or stdin.startswith("#!")
         self.calls.append(list(argv))
-        return next(self.answers, Completed(code=0))
+        answer = next(self.answers, Completed(code=0))
+        if isinstance(answer, LaunchError):
+            raise answer
+        return answer
 
-    def will(self, *answers: Completed) -> None:
+    def will(self, *answers: Completed | LaunchError) -> None:
         """Let these be the next answers."""
         self.answers = iter(answers)
 

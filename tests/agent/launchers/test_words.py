@@ -191,3 +191,36 @@ def test_only_lsf_that_knows_exit_codes_is_asked_for_them_twice(
     assert states == ["running", "running"]
     assert launcher.parameters.max_array == 7
     assert ["exit_code" in " ".join(call) for call in answers.calls[1:]] == [True, False, False]
+
+
+@pytest.mark.parametrize("kind", ["Slurm", "PBS", "Torque", "LSF", "SGE"])
+def test_where_nobody_answers_one_command_is_waited_for(
+    make_launcher: MakeLauncher, request_: AllocationRequest, kind: str
+) -> None:
+    launcher, answers = make_launcher(kind)
+    launcher._parameters = None
+    answers.will(*[LaunchPostponed("it did not end within 60 s")] * 3)
+
+    with pytest.raises(LaunchPostponed, match="did not end"):
+        launcher.submit(request_)
+
+    assert len(answers.calls) == 1
+
+
+@pytest.mark.parametrize("kind", ["Slurm", "PBS", "Torque", "LSF", "SGE"])
+@pytest.mark.parametrize("answer", [LaunchRefused("no such command"), Completed(code=1)])
+def test_what_is_allowed_is_asked_once_a_submission_and_as_usual_where_it_is_not_told(
+    make_launcher: MakeLauncher,
+    request_: AllocationRequest,
+    kind: str,
+    answer: Completed | LaunchRefused,
+) -> None:
+    launcher, answers = make_launcher(kind)
+    launcher._parameters = None
+    answers.will(answer, Completed(code=1, stderr="a refusal"))
+
+    with pytest.raises(LaunchRefused, match="a refusal"):
+        launcher.submit(request_)
+
+    assert len(answers.calls) == 2
+    assert launcher.parameters.max_array == launcher.usual.max_array

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.conftest import Until, wait_until
 
 from batchpilot_agent.launch import clean_environment
+from batchpilot_agent.processes import process_table
 
 
 MARKERS = {"BATCHPILOT_INSTANCE": f"test{os.getpid()}", "BATCHPILOT_AGENT": "a1"}
@@ -23,6 +24,20 @@ def alive(pid: int) -> bool:
         return b") Z" not in Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return False
+
+
+def kill_session(leader: int, number: int) -> None:
+    """End all processes of a session, as PBS does."""
+    members = [pid for pid, one in process_table().items() if one.session == leader]
+    for pid in members:
+        os.kill(pid, number)
+
+
+def said(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 class Kept:
@@ -42,10 +57,22 @@ class Kept:
             f"sys.exit(keep({MARKERS!r}, here / 'scratch', pilot))\n"
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code], env=clean_environment(os.environ)
+            [sys.executable, "-c", code],
+            env=clean_environment(os.environ),
+            start_new_session=True,
         )
 
-    def said(self, name: str) -> str:
+    @property
+    def processes(self) -> list[int]:
+        """Return the keeper and what it has forked, the warden too, as far as they live."""
+        line = Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
+        return [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if said(path) == line
+        ]
+
+    def told(self, name: str) -> str:
         """Wait for what the pilot tells, and return it."""
         wait_until((self.directory / name).exists)
         return (self.directory / name).read_text()
@@ -72,7 +99,7 @@ def test_it_returns_the_pilots_code_and_removes_the_scratch(
     kept.append(Kept(tmp_path, pilot))
 
     assert kept[0].process.wait(20) == 7
-    assert kept[0].said("modes") == "['0o700', '0o700']"
+    assert kept[0].told("modes") == "['0o700', '0o700']"
     assert not kept[0].scratch.exists()
 
 
@@ -92,12 +119,17 @@ def test_it_takes_nothing_that_is_there_already_and_leaves_it_alone(
     assert not list((tmp_path / "scratch").iterdir())
 
 
-def test_it_removes_what_an_agent_has_left_that_was_killed_with_its_keeper(
+def test_it_removes_what_an_agent_has_left_whose_processes_were_all_killed(
     kept: list[Kept], tmp_path: Path, until: Until
 ) -> None:
-    both = "tell('pid', os.getpid())\nos.kill(os.getppid(), 9)\nos.kill(os.getpid(), 9)"
-    kept.append(Kept(tmp_path, both))
-    until(lambda: kept[0].process.poll() and not alive(int(kept[0].said("pid"))))
+    kept.append(Kept(tmp_path, "tell('ready')\ntime.sleep(60)"))
+    kept[0].told("ready")
+    processes = kept[0].processes
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)  # as if it were one blow
+    for pid in processes:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: kept[0].process.poll() and not any(map(alive, processes)))
     left = tmp_path / "batchpilot-0123456789ab"
     kept[0].scratch.rename(left)
     (left / "tmp" / "file").touch()
@@ -122,7 +154,7 @@ def test_it_passes_signals_on(kept: list[Kept], tmp_path: Path, number: signal.S
         "tell('ready')\ntime.sleep(60)"
     )
     kept.append(Kept(tmp_path, pilot))
-    kept[0].said("ready")
+    kept[0].told("ready")
     kept[0].process.send_signal(number)
 
     assert kept[0].process.wait(20) == 40 + number
@@ -144,7 +176,7 @@ os.kill(os.getpid(), 9)"""
     kept.append(Kept(tmp_path, pilot))
 
     assert kept[0].process.wait(20) == 128 + 9
-    assert not any(alive(int(pid)) for pid in kept[0].said("pids").split())
+    assert not any(alive(int(pid)) for pid in kept[0].told("pids").split())
     assert not kept[0].scratch.exists()
 
 
@@ -154,22 +186,78 @@ def test_when_it_dies_the_pilot_is_told(kept: list[Kept], tmp_path: Path) -> Non
         "tell('ready')\ntime.sleep(60)"
     )
     kept.append(Kept(tmp_path, pilot))
-    kept[0].said("ready")
+    kept[0].told("ready")
     kept[0].process.kill()
 
-    assert kept[0].said("told") == ""
+    assert kept[0].told("told") == ""
 
 
-def test_when_it_dies_the_pilot_removes_the_scratch(
+def test_when_it_dies_the_scratch_is_removed_once_the_pilot_has_left(
     kept: list[Kept], tmp_path: Path, until: Until
 ) -> None:
     pilot = (
-        "signal.signal(signal.SIGTERM, lambda n, f: None)\n"
-        "(here / 'scratch' / 'tmp' / 'left').touch()\n"
-        "tell('ready')\nsignal.pause()\nreturn 0"
+        "caught = []\nsignal.signal(signal.SIGTERM, lambda n, f: caught.append(n))\n"
+        "(here / 'scratch' / 'tmp' / 'left').touch()\ntell('ready')\n"
+        "while not caught:\n    time.sleep(0.01)\n"
+        "tell('told', (here / 'scratch').is_dir())\nreturn 0"
     )
     kept.append(Kept(tmp_path, pilot))
-    kept[0].said("ready")
+    kept[0].told("ready")
     kept[0].process.kill()
 
     until(lambda: not kept[0].scratch.exists())
+    assert kept[0].told("told") == "True"
+
+
+LEAVES = f"""
+environment = {{**{MARKERS!r}, 'PATH': os.environ['PATH']}}
+code = 'import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)'
+left = subprocess.Popen(
+    [sys.executable, '-c', code], start_new_session=True, env=environment, stdout=subprocess.PIPE
+)
+left.stdout.readline()
+tell('left', left.pid)
+"""
+"""Lines of a pilot that start what a job may start: deaf, and in a session of its own."""
+
+
+@pytest.mark.parametrize("how", [os.killpg, kill_session], ids=["group", "session"])
+def test_what_jobs_left_is_ended_when_all_are_killed_at_once(
+    kept: list[Kept], tmp_path: Path, until: Until, how: Callable[[int, int], None]
+) -> None:
+    kept.append(Kept(tmp_path, LEAVES + "time.sleep(60)"))
+    left = int(kept[0].told("left"))
+    processes = kept[0].processes
+    assert len(processes) == 3
+
+    how(kept[0].process.pid, signal.SIGTERM)
+    how(kept[0].process.pid, signal.SIGKILL)
+
+    until(lambda: not alive(left), 10.0)
+    until(lambda: not kept[0].scratch.exists())
+    until(lambda: not any(map(alive, processes)))
+
+
+def test_what_jobs_left_is_ended_when_the_keeper_is_killed_over_it(
+    kept: list[Kept], tmp_path: Path, until: Until
+) -> None:
+    kept.append(Kept(tmp_path, LEAVES + "os.kill(os.getpid(), 9)"))
+    left = int(kept[0].told("left"))
+    processes = kept[0].processes
+    until(lambda: sum(map(alive, processes)) == 2)
+    kept[0].process.kill()
+
+    assert alive(left)
+    until(lambda: not any(map(alive, [left, *processes])), 10.0)
+
+
+def test_nobody_is_left_when_it_has_ended(kept: list[Kept], tmp_path: Path) -> None:
+    pilot = "tell('ready')\nwhile not (here / 'end').exists():\n    time.sleep(0.01)\nreturn 0"
+    kept.append(Kept(tmp_path, pilot))
+    kept[0].told("ready")
+    processes = kept[0].processes
+    (tmp_path / "end").touch()
+
+    assert kept[0].process.wait(20) == 0
+    assert len(processes) == 3
+    assert not any(map(alive, processes))

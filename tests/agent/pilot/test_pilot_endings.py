@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import psutil
@@ -229,6 +230,22 @@ def test_when_the_keeper_is_killed_the_pilot_drains(bench: Bench, marks: Marks) 
     assert bench.await_rows(100)[100].outcome is Outcome.DONE
     wait_until(lambda: not alive(pilot))
     assert not list(Path(tempfile.gettempdir()).glob(f"batchpilot-a1-{agent.pid}"))
+
+
+def test_kill_of_the_whole_process_group_leaves_no_program_of_a_job(
+    bench: Bench, marks: Marks
+) -> None:
+    def work(program: str, job: Any) -> None:
+        job.run(["sh", "-c", program])
+
+    place = Path(marks.directory)
+    program = f"trap '' TERM; echo $$ >{place}/~; mv {place}/~ {place}/begun; sleep 600"
+    bench.feed(bench.epoch(work), [(program,)])
+    agent = bench.agent()
+    wait_until(lambda: marks.has("begun"))
+    os.killpg(agent.pid, signal.SIGKILL)
+
+    wait_until(lambda: not alive(int(marks.get("begun"))), 10.0)
 
 
 def test_a_template_killed_by_a_job_loses_that_job_only(bench: Bench) -> None:

@@ -168,6 +168,22 @@ def test_walltime_keeps_long_jobs_away_and_ends_it_in_time(bench: Bench) -> None
     assert bench.said()[-1]["reason"] == "walltime"
 
 
+@pytest.mark.parametrize(
+    ("element", "cores", "memory"), [("--element=3", 2, 1500.0), ("--idle-timeout=60", 8, 4000.0)]
+)
+def test_an_element_of_an_allocation_has_no_more_than_that(
+    bench: Bench, element: str, cores: int, memory: float
+) -> None:
+    command = command_of(bench.paths.root, "--cores=8", "--memory=4000", element)
+    given = {"SLURM_JOB_ID": "1", "SLURM_CPUS_ON_NODE": "2", "SLURM_MEM_PER_NODE": "1500"}
+    agent = subprocess.Popen(command, env=clean_environment(os.environ) | given)
+    bench.agents.append(agent)
+    wait_until(bench.broker.agents)
+
+    (info,) = bench.broker.agents().values()
+    assert (info.cores, info.memory) == (cores, memory)
+
+
 def test_secrets_stay_out_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BATCHPILOT_BROKER_PASSWORD", "BATCHPILOT_BROKER_URL", "REDISCLI_AUTH"):
         monkeypatch.setenv(name, "hunter2")

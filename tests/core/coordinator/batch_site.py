@@ -41,6 +41,7 @@ class MemoryLauncher:
         queries: What it was asked about.
         trouble: Raised at every call.
         shortfall: Why requests come to fewer agents, "" where they do not.
+        untaken: Numbers of the agents that are not taken, as of hosts that are not there.
     """
 
     parameters: Parameters = field(default_factory=lambda: Parameters(max_array=1000))
@@ -50,15 +51,17 @@ class MemoryLauncher:
     queries: list[Sequence[str]] = field(default_factory=list)
     trouble: Exception | None = None
     shortfall: str = ""
+    untaken: frozenset[int] = frozenset()
 
     def submit(self, request: AllocationRequest) -> Submitted:
         """Take a request."""
         self.requests.append(request)
         self._answer()
         array = str(len(self.requests))
-        elements = tuple(f"{array}_{n}" for n in range(1, request.agents + 1))
+        numbers = range(1, request.agents + 1)
+        elements = tuple("" if n in self.untaken else f"{array}_{n}" for n in numbers)
         queued = ElementStatus(state=ElementState.QUEUED, reason="Priority")
-        self.status |= dict.fromkeys(elements, queued)
+        self.status |= dict.fromkeys(filter(None, elements), queued)
         return Submitted(ids=(array,), elements=elements, shortfall=self.shortfall)
 
     def states(self, ids: Sequence[str]) -> dict[str, ElementStatus]:

@@ -207,6 +207,23 @@ def test_a_request_that_was_cut_short_is_a_call_that_failed(site: Site) -> None:
     assert [call.ok for call in site.bench.told(SchedulerCalled)] == [False]
 
 
+def test_an_agent_whose_host_refuses_is_asked_for_again_and_the_others_keep_their_names(
+    site: Site,
+) -> None:
+    site.launcher.shortfall, site.launcher.untaken = "h1: no route", frozenset([1])
+    site.work()
+
+    named = [(pilot.number, pilot.id) for pilot in site.pilots()]
+    assert named == [(2, "1_2"), (3, "1_3"), (4, "1_4")]
+    agent = site.arrive(3)
+    assert [(p.id, p.agent) for p in site.pilots() if p.agent] == [("1_3", agent)]
+
+    site.launcher.shortfall, site.launcher.untaken = "", frozenset()
+    for _ in range(2):
+        site.tick(LOOK_EVERY)
+    assert [request.agents for request in site.launcher.requests] == [4, 1]
+
+
 def test_the_agents_that_a_pool_should_have_are_reckoned(site: Site) -> None:
     site.work()
     assert site.allocator.wanted == {"slurm": 4}

@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import Until
 
 from batchpilot_agent.errors import LaunchPostponed
+from batchpilot_agent.launchers.keeping import read_submitted
 from batchpilot_agent.launchers.nouns import AllocationRequest, ElementState, Submitted
 from batchpilot_agent.launchers.ssh import SSHLauncher
 
@@ -40,7 +41,7 @@ def started(launcher: SSHLauncher) -> Iterator[Callable[..., Submitted]]:
         place.mkdir()
         os.chown(place, getpwnam(USER).pw_uid, -1)
         submitted = launcher.submit(request)
-        ran.extend(submitted.elements)
+        ran.extend(submitted.ids)
         return submitted
 
     yield start
@@ -123,6 +124,30 @@ def test_the_next_host_stands_in_for_one_that_is_not_there(
 
     assert [element.split("|")[0] for element in submitted.elements] == ["host2"]
     assert "nowhere.invalid" in submitted.shortfall
+
+
+def test_a_host_that_takes_no_agent_has_no_number(
+    launcher: SSHLauncher, started: Callable[..., Submitted], until: Until
+) -> None:
+    submitted = started(hosts=("nowhere.invalid", *BOTH, "no.host"), agents=2)
+    place = max(launcher.paths.allocations.iterdir(), key=lambda path: path.stat().st_mtime)
+
+    assert [element.split("|")[0] for element in submitted.elements] == ["host2", "host1"]
+    assert read_submitted(place) == submitted
+    outputs = [place / f"{number}.out" for number in (1, 2)]
+    until(lambda: all(path.exists() and "says" in path.read_text() for path in outputs))
+    said = [path.read_text() for path in outputs]
+    assert [words.startswith(f"--element {n} on ") for n, words in enumerate(said, 1)] == [True] * 2
+    assert [":host2 says" in said[0], ":host1 says" in said[1]] == [True] * 2
+
+
+def test_the_number_of_an_agent_for_whom_no_host_is_left_stays_without_a_name(
+    started: Callable[..., Submitted],
+) -> None:
+    submitted = started(hosts=("nowhere.invalid", *BOTH), agents=3)
+
+    assert [element.split("|")[0] for element in submitted.elements] == ["", "host1", "host2"]
+    assert submitted.ids == submitted.elements[1:]
 
 
 def test_nobody_knows_what_becomes_of_agents_on_a_silent_host(

@@ -41,8 +41,6 @@ GATHER = 2.0
 COOL_DOWN = 60.0
 LOOK_EVERY = 60.0
 CANCEL_AGAIN = 60.0
-FINISH = 10.0
-"""Seconds that submissions under way get at the end; the supervisor waits for 20."""
 TOLD_AFTER = 3
 """Queries in a row that failed before that is told: a daemon may be started anew."""
 
@@ -101,9 +99,9 @@ class Allocator:
         self._cancel_strays({pool.name for pool in pools}, now)
         self._cancel_dismissed(now)
 
-    def finish(self, now: float) -> None:
+    def finish(self, patience: float, now: float) -> None:
         """Learn what came of submissions under way, before the coordinator leaves."""
-        self._systems.finish(FINISH, now)
+        self._systems.finish(patience, now)
 
     def _hear(self, happening: Happening) -> None:
         if isinstance(happening, AgentSeen | AgentEnded):

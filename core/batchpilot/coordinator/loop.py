@@ -60,6 +60,8 @@ CALM_EVERY = 1.0
 COALESCE = 0.2
 RECORD_EVERY = 5.0
 MUCH_WORK = 2.0
+FINISH, FINISH_SEATED = 10.0, 2.0
+"""Seconds that submissions under way get at the end; supervisors wait for 20, in a seat 5."""
 RETRY_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 _log = logging.getLogger("batchpilot.coordinator")
@@ -96,6 +98,7 @@ class Coordinator:
         self._next_look_at_record = 0.0
         self._next_look_at_seat = 0.0
         self._relief = relief(paths, seat)
+        self._patience_at_end = FINISH_SEATED if seat else FINISH
         self.relieved = False
         self._pulse = 0
         self._clock = SteadyClock()
@@ -113,7 +116,7 @@ class Coordinator:
             while not self._stopping and self._clock() < self._busy_until:
                 self._round_or_reconnect()
             self.measurer.back_up()
-            self.allocator.finish(self._clock())
+            self.allocator.finish(self._patience_at_end, self._clock())
         finally:
             self.watcher.close()
             self._office.leave()

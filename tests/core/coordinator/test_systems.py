@@ -115,7 +115,7 @@ def test_a_coordinator_that_leaves_waits_for_what_it_has_asked_for(
 
     answer = threading.Timer(0.1, slow.may_answer.set)
     answer.start()
-    site.allocator.finish(site.now)
+    site.allocator.finish(60.0, site.now)
     answer.join()
 
     assert [pilot.id for pilot in site.pilots()] == ["1_1", "1_2", "1_3", "1_4"]

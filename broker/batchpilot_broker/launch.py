@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from .access import Access
@@ -17,7 +18,7 @@ from .connect import connect
 from .errors import BrokerUnavailable
 from .files import write_aside
 from .host import is_alive, process_start
-from .network import tcp_places
+from .network import can_listen, tcp_places
 
 
 UP_WITHIN = 60.0
@@ -78,8 +79,8 @@ def launch(binary: ServerBinary, access: Access, spawned: Spawned) -> tuple[int,
     try:
         return _launch(binary, access, home, spawned)
     except BrokerUnavailable:
-        if not _put_aside(home):
-            raise
+        if not can_listen(tcp_places(access.urls)) or not _put_aside(home):
+            raise  # not because of its data, or it has none
     return _launch(binary, access, home, spawned)
 
 
@@ -148,6 +149,8 @@ def _spawn(command: list[str], home: Path) -> int:
 
 
 def _await_answer(access: Access, pid: int, start: int, log: Path) -> None:
+    # By its socket: at its port somebody else may answer.
+    access = replace(access, urls=access.urls[:1])
     deadline = time.monotonic() + UP_WITHIN
     pause = 0.002
     while True:

@@ -80,6 +80,14 @@ def free_port(hosts: Sequence[str], ports: range) -> int:
     )
 
 
+def can_listen(places: Sequence[tuple[str, int]]) -> bool:
+    """Tell whether these addresses are this host's, and the ports free at them."""
+    try:
+        return all(_is_free(host, port) for host, port in places)
+    except BrokerUnavailable:
+        return False
+
+
 def tcp_places(urls: Sequence[str]) -> list[tuple[str, int]]:
     """Return host and port of each address that is no socket.
 

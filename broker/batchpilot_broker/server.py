@@ -32,7 +32,7 @@ from .accounts import (
 )
 from .binaries import ServerBinary, find_server
 from .connect import check_version, connect, translated
-from .errors import BrokerUnavailable, StorageError
+from .errors import BrokerRefused, BrokerUnavailable, StorageError
 from .external import external_access
 from .files import write_json
 from .generation import settle_generation, wipe
@@ -45,12 +45,15 @@ from .host import (
     runtime_dir,
 )
 from .launch import LOG, SOCKET, command_line, end_process, launch
-from .network import chosen_addresses, chosen_ports, free_port, tcp_places
+from .network import can_listen, chosen_addresses, chosen_ports, free_port, tcp_places
 from .paths import RegistryPaths
 
 
 if TYPE_CHECKING:
     from redis import Redis
+
+RIVALS = 2
+"""How often somebody else may take the port that was found free, until it is given up."""
 
 __all__ = [
     "ServerBinary",
@@ -90,7 +93,10 @@ def ensure_server(paths: RegistryPaths, instance: str, url: str | None = None) -
             return _use(paths, instance, recorded)
         except BrokerUnavailable as error:
             _check_replaceable(recorded, error)
-            return _start(paths, instance, home, recorded.generation)
+        except BrokerRefused:  # by somebody else's at the port of ours, where that is gone
+            if recorded.external or recorded.host != host_name() or _is_ours(recorded):
+                raise
+        return _start(paths, instance, home, recorded.generation)
 
 
 def start_server(paths: RegistryPaths, instance: str, *, generation: int) -> Access:
@@ -130,12 +136,17 @@ def open_to_network(
         recorded = _recorded(paths, instance)
         if recorded is not None and (recorded.external or tcp_places(recorded.urls)):
             return recorded
-        hosts = chosen_addresses() if hosts is None else hosts
-        port = free_port(hosts, chosen_ports() if ports is None else ports)
+        places = _new_places(hosts, ports)
         if recorded is not None:
             stop_server(paths, recorded)
         generation = recorded.generation if recorded else 0
-        places = [(host, port) for host in hosts]
+        for _ in range(RIVALS):
+            try:
+                return _start(paths, instance, home, generation, places=places)
+            except BrokerUnavailable:
+                if can_listen(places):
+                    raise
+                places = _new_places(hosts, ports)  # somebody was faster
         return _start(paths, instance, home, generation, places=places)
 
 
@@ -212,7 +223,7 @@ def _start(
     """Start a server on its socket, and at the places given, by default where it was before."""
     before = _kept(instance)
     if places is None:
-        places = tcp_places(before.urls) if before is not None else []
+        places = _places_again(before)
     known = before is not None and before.username == COORDINATOR
     access = Access(
         urls=(f"unix://{home / SOCKET}", *(f"redis://{host}:{port}" for host, port in places)),
@@ -234,6 +245,28 @@ def _start(
     settled = _use(paths, instance, replace(access, pid=pid, pid_start=pid_start))
     write_json(home / RECORD, asdict(settled))
     return settled
+
+
+def _new_places(
+    hosts: Sequence[str] | None = None, ports: range | None = None
+) -> list[tuple[str, int]]:
+    hosts = chosen_addresses() if hosts is None else hosts
+    port = free_port(hosts, chosen_ports() if ports is None else ports)
+    return [(host, port) for host in hosts]
+
+
+def _places_again(before: Access | None) -> list[tuple[str, int]]:
+    """Return where a server was to be reached from other hosts, or others where that is gone.
+
+    Since then this host may have got other addresses, and somebody else the port.
+    """
+    places = tcp_places(before.urls) if before is not None else []
+    if can_listen(places):
+        return places
+    try:
+        return _new_places()
+    except BrokerUnavailable:
+        return []  # the coordinator tries that again, and tells why not
 
 
 def _with_process(client: Redis, access: Access) -> Access:

@@ -16,20 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.conftest import wait_until
 
 from batchpilot_broker import binaries
 from batchpilot_broker.access import Access, read_access, write_access
 from batchpilot_broker.accounts import for_agents
 from batchpilot_broker.agentside import AgentBroker
 from batchpilot_broker.connect import connect
-from batchpilot_broker.errors import BrokerRefused, BrokerUnavailable
+from batchpilot_broker.errors import BrokerUnavailable
 from batchpilot_broker.host import is_alive, process_start
 from batchpilot_broker.keys import Keys
-from batchpilot_broker.network import tcp_places
 from batchpilot_broker.server import (
     ensure_server,
-    open_to_network,
     start_server,
     stop_server,
 )
@@ -285,46 +282,6 @@ def test_an_agent_without_a_broker_learns_how_to_get_one(place: Place) -> None:
         AgentBroker.open(place.paths, place.instance)
 
     assert error.value.exit_code == 69
-
-
-def test_a_broker_opened_to_the_network_keeps_data_and_generation_and_asks_for_a_password(
-    place: Place,
-) -> None:
-    access = start_server(place.paths, place.instance, generation=0)
-    asked(access, "SET", "bp:kept", "1")
-
-    opened = open_to_network(place.paths, place.instance, ["127.0.0.1"], range(20000, 40000))
-
-    ((host, port),) = tcp_places(opened.urls)
-    over_tcp = replace(opened, urls=(f"redis://{host}:{port}",))
-    assert asked(over_tcp, "GET", "bp:kept") == b"1"
-    assert opened.generation == access.generation
-    assert read_access(place.paths) == for_agents(opened)
-    with pytest.raises(BrokerRefused):
-        connect(replace(over_tcp, password=access.password[::-1]))
-    assert open_to_network(place.paths, place.instance).urls == opened.urls
-
-
-def test_a_broker_that_was_opened_comes_back_where_it_was(place: Place) -> None:
-    start_server(place.paths, place.instance, generation=0)
-    opened = open_to_network(place.paths, place.instance, ["127.0.0.1"], range(20000, 40000))
-    end(opened)
-    wait_until(lambda: not is_alive(opened.pid, opened.pid_start))
-
-    again = ensure_server(place.paths, place.instance)
-
-    assert again.urls == opened.urls
-    assert again.pid != opened.pid
-
-
-def test_an_address_that_is_none_of_this_host_leaves_the_broker_as_it_was(place: Place) -> None:
-    access = start_server(place.paths, place.instance, generation=0)
-
-    with pytest.raises(BrokerUnavailable, match=r"cannot listen at 192\.0\.2\.1"):
-        open_to_network(place.paths, place.instance, ["192.0.2.1"])
-
-    assert is_alive(access.pid, access.pid_start)
-    assert read_access(place.paths) == for_agents(access)
 
 
 def test_a_server_that_was_started_and_not_told_of_gets_no_rival(place: Place) -> None:

@@ -22,7 +22,9 @@ from batchpilot_broker.server import open_to_network
 from .desk import Desk
 
 
-AGAIN = 60.0
+LOOK_EVERY = 60.0
+PAUSES = (5.0, 15.0, 60.0)
+"""Seconds after which what failed is tried again."""
 
 _log = logging.getLogger("batchpilot.coordinator")
 
@@ -41,6 +43,7 @@ class Doorkeeper:
         self._desk = desk
         self._open = open_
         self._again = 0.0
+        self._failed = 0
 
     def tick(self, now: float) -> None:
         """Open the broker if it is needed and was not yet.
@@ -50,13 +53,16 @@ class Doorkeeper:
         """
         if now < self._again or not self._is_needed():
             return
-        self._again = now + AGAIN
+        self._again = now + LOOK_EVERY
         access = read_access(self._desk.paths)
         if access is None or access.external or tcp_places(access.urls):
+            self._failed = 0
             return
         try:
             self._open(self._desk.paths, self._desk.instance)
         except BatchpilotError as error:
+            self._again = now + PAUSES[min(self._failed, len(PAUSES) - 1)]
+            self._failed += 1
             _log.error("other hosts cannot reach the broker: %s", error)
             return
         raise BrokerUnavailable("the broker was opened to other hosts", remedy="connect again")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from batchpilot.coordinator.doorkeeper import AGAIN, Doorkeeper
+from batchpilot.coordinator.doorkeeper import LOOK_EVERY, PAUSES, Doorkeeper
 from batchpilot.errors import BrokerUnavailable
 from batchpilot.pools import SSH, Local
 from batchpilot_broker.access import Access, write_access
@@ -69,7 +69,7 @@ def test_the_first_pool_of_other_hosts_opens_it_once_and_has_everybody_connect_a
 
     with pytest.raises(BrokerUnavailable, match="opened"):
         keeper.tick(1.0)
-    keeper.tick(2 * AGAIN)
+    keeper.tick(2 * LOOK_EVERY)
 
     assert opener.calls == 1
 
@@ -96,14 +96,18 @@ def test_a_broker_from_outside_is_left_as_it_is(
     assert opener.calls == 0
 
 
-def test_what_cannot_be_opened_is_told_and_tried_again_later(
+def test_what_cannot_be_opened_is_told_and_tried_again_after_growing_pauses(
     bench: Bench, keeper: Doorkeeper, opener: Opener, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.desk.pools = [SSH(["n1"])]
     opener.fails = True
-    keeper.tick(1.0)
-    keeper.tick(2.0)
-    keeper.tick(2.0 + AGAIN)
+    now = 1.0
+    keeper.tick(now)
+    for calls, pause in enumerate((*PAUSES, PAUSES[-1]), 1):
+        keeper.tick(now + pause - 0.1)
+        assert opener.calls == calls
+        now += pause
+        keeper.tick(now)
 
-    assert opener.calls == 2
+    assert opener.calls == 5
     assert "other hosts cannot reach the broker: no private address" in caplog.text

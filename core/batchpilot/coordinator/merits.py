@@ -45,8 +45,10 @@ class Merits:
 
     def shows(self, agent: str) -> bool:
         """Tell, once, that an agent has shown that it can work."""
+        if agent in self._proven:  # first: it is asked of all, all the time
+            return False
         life = self._life(agent)
-        if life is BEFORE or agent in self._proven:
+        if life is BEFORE:
             return False
         if life.ended or (life.begun and life.seconds >= YOUNG):
             self._proven.add(agent)

@@ -13,6 +13,7 @@ What ends all processes of a job, as control groups do, ends the warden and what
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import traceback
 from collections.abc import Callable
@@ -47,13 +48,20 @@ def post_warden(tidy: Callable[[], None]) -> Warden:
     Args:
         tidy: What is to be done when nobody else lives to do it.
     """
-    ours, line = os.pipe()
+    ours, line = map(_above_stdio, os.pipe())
     pid = os.fork()
     if pid == 0:
         os.close(line)
         _watch(ours, tidy)
     os.close(ours)
     return Warden(pid, line)
+
+
+def _above_stdio(fd: int) -> int:
+    """Move a descriptor off the numbers that are given to children, where those were closed."""
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
 
 
 def _watch(pipe: int, tidy: Callable[[], None]) -> Never:

@@ -32,7 +32,7 @@ from .accounts import (
 )
 from .binaries import ServerBinary, find_server
 from .connect import check_version, connect, translated
-from .errors import BrokerRefused, BrokerUnavailable, StorageError
+from .errors import BrokerError, BrokerUnavailable, StorageError
 from .external import external_access
 from .files import write_json
 from .generation import settle_generation, wipe
@@ -93,7 +93,7 @@ def ensure_server(paths: RegistryPaths, instance: str, url: str | None = None) -
             return _use(paths, instance, recorded)
         except BrokerUnavailable as error:
             _check_replaceable(recorded, error)
-        except BrokerRefused:  # by somebody else's at the port of ours, where that is gone
+        except BrokerError:  # of somebody else at the port of ours, where that is gone
             if recorded.external or recorded.host != host_name() or _is_ours(recorded):
                 raise
         return _start(paths, instance, home, recorded.generation)

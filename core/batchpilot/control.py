@@ -102,7 +102,7 @@ def ensure(paths: RegistryPaths) -> None:
             f"{owner.host} owns {paths.root}",
             remedy="load the registry again: what you do goes through that host then",
         )
-    if _supervised(paths):
+    if is_supervised(paths):
         return
     supervisor = _supervisors.get(paths.root)
     if supervisor is not None:
@@ -121,7 +121,7 @@ def _seating(paths: RegistryPaths) -> Seating:
     return Seating(paths)
 
 
-def _supervised(paths: RegistryPaths) -> bool:
+def is_supervised(paths: RegistryPaths) -> bool:
     """Tell whether the supervisor that left its name here lives."""
     record = read_json(paths.logs / "supervisor.json")
     if record is None:
@@ -161,7 +161,7 @@ def stop(paths: RegistryPaths, *, agents: bool = True, timeout: float = 30.0) ->
     if paths.seat.exists():
         _seating(paths).give_up(timeout)
     record = read_json(paths.logs / "supervisor.json")
-    if record is not None and _supervised(paths):
+    if record is not None and is_supervised(paths):
         _end(record["pid"], record["pid_start"], timeout)
     owner = read_owner(paths)
     if owner.coordinator_alive:

@@ -166,7 +166,7 @@ class Supervisor:
             return SUPERSEDED
         if is_alive(pid, start):
             self._adopted = True
-        elif self._adopted and not pid:
+        elif self._adopted and not pid and not self._waits:
             return 0
         elif time.monotonic() >= self._started:
             self._adopted = False
@@ -236,6 +236,7 @@ class Supervisor:
         if child is not None:
             end_process(child.pid, process_start(child.pid), self._grace)
             child.wait()
+            self._coordinator = None
         elif self._adopted:
             end_process(*self._in_office(), self._grace)
 

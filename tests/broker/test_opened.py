@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,23 @@ def test_where_a_rival_has_taken_its_port_it_comes_back_at_another_one_with_its_
     assert other != port
     assert asked(again, "GET", "bp:kept") == b"1"
     assert again.generation == opened.generation
+
+
+def test_where_a_stranger_answers_at_its_port_it_comes_back_at_another_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHPILOT_BROKER_LISTEN", "127.0.0.1")
+    start_server(place.paths, place.instance, generation=0)
+    opened = open_to_network(place.paths, place.instance)
+    stop_server(place.paths, opened)
+    ((host, port),) = tcp_places(opened.urls)
+    serving = HTTPServer((host, port), BaseHTTPRequestHandler)
+    with serving, ThreadPoolExecutor(1) as thread:
+        thread.submit(serving.serve_forever)
+        again = ensure_server(place.paths, place.instance)
+        serving.shutdown()
+
+    assert tcp_places(again.urls)[0][1] != port
 
 
 @pytest.mark.parametrize(("now", "there"), [("127.0.0.1", 1), ("192.0.2.1", 0)])

@@ -69,12 +69,17 @@ def _refused(farm: Farm, options: dict[str, str]) -> int | None:
         return fail("qsub: illegal -N value", 2)
     if options.get("-q", "workq") != "workq":
         return fail("qsub: Unknown queue", 170)
-    if "-J" in options:
-        indices, _ = index_range(options["-J"])
-        if len(indices) < 2:
-            return fail("qsub: illegal -J value", 2)
-        if len(indices) > farm.settings.max_array:
-            return fail("qsub: Array job exceeds server or queue size limit", 3)
+    return _refused_array(farm, options) if "-J" in options else None
+
+
+def _refused_array(farm: Farm, options: dict[str, str]) -> int | None:
+    indices, _ = index_range(options["-J"])
+    if len(indices) < 2:
+        return fail("qsub: illegal -J value", 2)
+    if options.get("-r") == "n":
+        return fail("qsub: cannot submit non-rerunable Array Job", 255)
+    if len(indices) > farm.settings.max_array:
+        return fail("qsub: Array job exceeds server or queue size limit", 3)
     return None
 
 

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from batchpilot_agent.errors import LaunchPostponed
+
 from .batch import BatchLauncher, json_object, last_match
 from .nouns import AllocationRequest, ElementState, ElementStatus, Parameters
 from .running import Completed
@@ -95,7 +97,12 @@ class LSF(BatchLauncher):
         records = self._records(said)
         found = {_name(record): _status(record) for record in records if "STAT" in record}
         unsaid = {_name(record) for record in records if _is_unsaid(record)}.intersection(ids)
-        return found | self._ends(sorted(unsaid)) if unsaid else found
+        if not unsaid:
+            return found
+        try:
+            return found | self._ends(sorted(unsaid))
+        except LaunchPostponed:  # their end is known, if not how they came to it
+            return found | {id_: replace(found[id_], failed=False) for id_ in unsaid}
 
     def _records(self, said: Completed) -> list[dict[str, Any]]:
         """Return what is told of each id; whatever else went wrong is an error's record, too."""

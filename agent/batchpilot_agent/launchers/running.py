@@ -6,11 +6,12 @@ import errno
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from batchpilot_agent.errors import LaunchPostponed, LaunchRefused
 from batchpilot_agent.launch import clean_environment
@@ -97,12 +98,18 @@ class Runner:
             LaunchRefused: There is no such command, or it is none.
             LaunchPostponed: It cannot be started now, or does not come to an end.
         """
-        process = self._start(argv, cwd)
-        ended, out, err = _hear(process, stdin.encode(), self.patience)
+        try:
+            with tempfile.TemporaryFile() as given:  # no pipe: it would have to be served
+                given.write(stdin.encode())
+                given.seek(0)
+                process = self._start(argv, cwd, given)
+        except OSError as error:
+            raise LaunchPostponed(f"no temporary file for {argv[0]}: {error.strerror}") from error
+        ended, out, err = _hear(process, self.patience)
         if not ended:
             os.killpg(process.pid, signal.SIGKILL)
             _, out, err = _hear(process)
-        for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+        for pipe in filter(None, (process.stdout, process.stderr)):
             pipe.close()
         code, words = process.poll() or 0, [part.decode(errors="replace") for part in (out, err)]
         said = Completed(code=code, stdout=words[0], stderr=words[1])
@@ -113,11 +120,13 @@ class Runner:
             )
         return said
 
-    def _start(self, argv: Sequence[str], cwd: Path | None) -> subprocess.Popen[bytes]:
+    def _start(
+        self, argv: Sequence[str], cwd: Path | None, stdin: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
                 [*self.prefix, *argv],
-                stdin=subprocess.PIPE,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,
@@ -136,9 +145,7 @@ class Runner:
             raise LaunchPostponed(words) from error
 
 
-def _hear(
-    process: subprocess.Popen[bytes], given: bytes | None = None, patience: float = 0.0
-) -> tuple[bool, bytes, bytes]:
+def _hear(process: subprocess.Popen[bytes], patience: float = 0.0) -> tuple[bool, bytes, bytes]:
     """Return whether a process has ended, and its output and errors until then.
 
     What it leaves behind may hold its output open for ever: it is waited for but a moment.
@@ -146,9 +153,9 @@ def _hear(
     ended, deadline = False, time.monotonic() + patience
     while True:
         try:
-            out, err = process.communicate(given, timeout=_MOMENT)
+            out, err = process.communicate(timeout=_MOMENT)
         except subprocess.TimeoutExpired as error:
-            given, before, ended = None, ended, process.poll() is not None
+            before, ended = ended, process.poll() is not None
             if before or (not ended and time.monotonic() >= deadline):
                 return ended, error.stdout or b"", error.stderr or b""
         else:

@@ -177,7 +177,7 @@ def _sort(
 ) -> None:
     last = said.stdout.strip().splitlines()[-1:] or [""]
     match last[0].split(maxsplit=2):
-        case ["started", pid, start] if said.code == 0:
+        case ["started", pid, start]:  # even if the connection broke behind it
             started[number] = f"{host}|{pid}:{start}"
         case ["busy", *words] if said.code == 0:
             refused.append(f"{host} is busy: {' '.join(words)}")

@@ -48,7 +48,8 @@ def main() -> int:
         if options.seat:  # an allocation ends with its supervisor, but not all that runs there
             die_with_parent(parent, signal.SIGTERM)
         coordinator.run()
-        if (options.seat or coordinator.relieved) and os.getppid() != parent:
+        orphaned = os.getppid() != parent and not control.is_supervised(paths)
+        if orphaned and (options.seat or coordinator.relieved):
             control.stop_broker(paths)  # there is no supervisor to do it
     except (AlreadyOwned, OwnershipLost, TermSuperseded) as error:
         logging.getLogger("batchpilot.coordinator").warning("%s", error)

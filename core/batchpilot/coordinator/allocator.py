@@ -138,9 +138,12 @@ class Allocator:
         pilot = self._roster.of_agent(ended.agent)
         if pilot is None or (ended.reason != "left" and pilot.id):
             return
+        unseen = not pilot.agent and self._roster.is_inherited(pilot)
         self._relieve(pilot)
         pilot.stage, pilot.reason, pilot.agent = Stage.ENDED, ended.reason, ended.agent
         self._roster.update([pilot])
+        if unseen:
+            return
         fault = self._merits.fault(pilot, ended.bye)
         if fault:
             self._troubles.failed(pilot, fault, now)
@@ -277,6 +280,7 @@ class Allocator:
     ) -> None:
         """Note what a batch system says; a query that failed changes nothing."""
         system, pools = self._systems.of(kind), {pilot.pool for pilot in pilots}
+        system.looked = now  # so that slow answers leave room for other commands
         if isinstance(result, LaunchError):
             system.unanswered += 1
             if system.unanswered >= TOLD_AFTER:

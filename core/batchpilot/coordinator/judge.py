@@ -119,16 +119,16 @@ class Judge:
     def life(self, agent: str) -> Life:
         """Return what an agent has shown of itself, up to the last beat that was heard.
 
-        One that came and left between two looks has shown nothing.
+        One that came and left between two looks has shown what its segment says.
         """
-        pulse = self._pulses.get(agent)
+        pulse, applier = self._pulses.get(agent), self._applier
         if pulse is None:
             with self._desk.db.read() as tx:
                 known = tx.execute("agent_info", agent).fetchone()
-            return Life() if known is None else BEFORE
+            unseen = Life(0.0, agent in applier.begun, agent in applier.ended)
+            return unseen if known is None else BEFORE
         if math.isinf(pulse.since):
             return BEFORE
-        applier = self._applier
         return Life(pulse.moved - pulse.since, agent in applier.begun, agent in applier.ended)
 
     def end(self, agent: str, why: str, now: float, *, bye: str = "") -> None:

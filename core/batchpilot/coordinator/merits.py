@@ -20,7 +20,7 @@ from batchpilot_agent.settings import MARGIN
 from batchpilot_broker.nouns import AgentInfo, ResourceClass
 
 from .desk import Desk
-from .happenings import BEFORE, AgentEnded, AgentRefused, Happening, Life
+from .happenings import BEFORE, AgentEnded, AgentRefused, AgentSeen, Happening, Life
 from .judge import Judge
 
 
@@ -90,7 +90,9 @@ class Merits:
         self._proven &= agents
 
     def _hear(self, happening: Happening) -> None:
-        if isinstance(happening, AgentEnded):
+        if isinstance(happening, AgentSeen):
+            self._lives.pop(happening.agent, None)
+        elif isinstance(happening, AgentEnded):
             self._lives[happening.agent] = happening.life
         elif isinstance(happening, AgentRefused):
             self._refused[happening.agent] = happening.why

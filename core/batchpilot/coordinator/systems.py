@@ -102,22 +102,25 @@ class Systems:
     def collect(self, now: float) -> None:
         """Take in what came of calls."""
         for kind, system in self._systems.items():
-            call = system.call
-            if call is not None and call.errand.done:
-                system.call = None
-                result = _result_of(kind, call)
-                ok = not isinstance(result, LaunchError) and not _is_short(result)
-                seconds = call.watch.seconds
-                self._desk.bus.tell(SchedulerCalled(kind.lower(), call.command, seconds, ok=ok))
-                call.then(result, now)
+            self._collect(kind, system, now)
 
     def finish(self, patience: float, now: float) -> None:
         """Wait a while for submissions under way: nobody else is told what came of them."""
         end = time.monotonic() + patience
-        for system in self._systems.values():
+        for kind, system in self._systems.items():
             if system.call is not None and system.call.command == "submit":
                 system.call.errand.wait(max(0.0, end - time.monotonic()))
-        self.collect(now)
+                self._collect(kind, system, now)
+
+    def _collect(self, kind: str, system: System, now: float) -> None:
+        call = system.call
+        if call is None or not call.errand.done:
+            return
+        system.call = None
+        result = _result_of(kind, call)
+        ok = not isinstance(result, LaunchError) and not _is_short(result)
+        self._desk.bus.tell(SchedulerCalled(kind.lower(), call.command, call.watch.seconds, ok=ok))
+        call.then(result, now)
 
 
 def _result_of(kind: str, call: _Call) -> Any:

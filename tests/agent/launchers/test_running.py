@@ -59,6 +59,12 @@ def test_a_command_that_closes_its_output_is_waited_for() -> None:
     assert (said.code, said.stdout) == (3, "7\n")
 
 
+def test_a_command_that_reads_late_gets_all_of_its_script() -> None:
+    said = Runner(patience=30.0)(["bash", "-c", "sleep 0.7; wc -c"], stdin="x" * 200_000)
+
+    assert said.stdout.strip() == "200000"
+
+
 def test_much_is_read_and_written_at_once() -> None:
     much = "é" * 500_000
 

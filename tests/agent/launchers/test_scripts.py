@@ -117,8 +117,6 @@ def test_directives_are_left_out_and_added(
     ("kind", "directive"),
     [
         ("Slurm", "#SBATCH --no-requeue"),
-        ("PBS", "#PBS -r n"),
-        ("Torque", "#PBS -r n"),
         ("SGE", "#$ -r n"),
     ],
 )
@@ -128,6 +126,17 @@ def test_no_agent_is_run_again_by_its_batch_system(
     launcher, _ = make_launcher(kind)
 
     assert f"{directive}\n" in launcher.scripts(request_)[0]
+
+
+@pytest.mark.parametrize(("agents", "answer"), [(1, "n"), (2, "y")])
+def test_pbs_runs_only_elements_of_arrays_again_since_it_takes_no_others(
+    make_launcher: MakeLauncher, request_: AllocationRequest, agents: int, answer: str
+) -> None:
+    launcher, _ = make_launcher("PBS")
+
+    (script,) = launcher.scripts(replace(request_, agents=agents))
+
+    assert f"#PBS -r {answer}\n" in script
 
 
 def test_a_requirement_of_ones_own_takes_the_place_of_lsfs(

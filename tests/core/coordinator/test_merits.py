@@ -135,6 +135,38 @@ def test_one_that_came_too_late_and_left_before_it_was_seen_is_a_failure(site: S
     assert site.stages() == ["queued"] * 3
 
 
+def test_one_that_worked_and_left_before_it_was_seen_is_no_failure(site: Site) -> None:
+    site.work()
+    agent = f"slurm-{site.launcher.requests[0].id}-2-70ac"
+    site.do_a_chunk(agent)
+
+    site.leave(agent, "walltime")
+
+    assert site.failures() == []
+
+
+def test_one_that_came_and_left_while_no_coordinator_was_there_is_no_failure(site: Site) -> None:
+    site.work()
+    site.allocator = allocator_of(site.bench, site.launcher)
+
+    site.leave(f"slurm-{site.launcher.requests[0].id}-2-70ac", "walltime")
+
+    assert site.failures() == []
+    assert site.stages() == ["queued"] * 3
+
+
+def test_one_that_comes_back_may_show_that_it_can_work(site: Site) -> None:
+    site.work()
+    site.die(site.arrive(1))
+    agent = site.arrive(2)
+    site.bench.judge.end(agent, "lost", site.now)
+    site.arrive(2)
+
+    site.do_a_chunk(agent)
+
+    assert site.failures() == []
+
+
 def test_one_that_sees_another_directory_is_a_failure_with_both_paths(site: Site) -> None:
     site.work()
     agent = site.arrive(1)

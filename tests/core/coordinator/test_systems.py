@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.conftest import Until
@@ -26,6 +27,7 @@ from batchpilot_agent.launchers.nouns import (
     ElementStatus,
     Submitted,
 )
+from batchpilot_broker.nouns import ResourceClass
 
 from .batch_site import MemoryLauncher, Site, allocator_of
 
@@ -81,6 +83,34 @@ def test_one_that_runs_and_does_not_go_is_cancelled_once_a_minute_and_looked_at(
 
     assert len(site.launcher.cancelled) == 300 // CANCEL_AGAIN
     assert len(site.launcher.queries) - before == 300 // LOOK_EVERY
+
+
+def test_queries_that_take_longer_than_a_minute_leave_room_for_requests(site: Site) -> None:
+    class Lasting:
+        def __init__(self, job: Callable[[], Any]) -> None:
+            self._job, self._end = job, site.now + LOOK_EVERY + 1
+
+        @property
+        def done(self) -> bool:
+            return site.now >= self._end
+
+        def wait(self, seconds: float) -> None:
+            raise NotImplementedError
+
+        def result(self) -> Any:
+            return self._job()
+
+    site.allocator = allocator_of(site.bench, site.launcher, Lasting)
+    site.work()
+    while len(site.launcher.queries) < 3:
+        site.tick(1.0)
+    site.bench.book.define(8)
+    site.bench.book.queue(range(9, 17), ResourceClass())
+
+    for _ in range(4 * int(LOOK_EVERY)):
+        site.tick(1.0)
+
+    assert [request.agents for request in site.launcher.requests] == [4, 4]
 
 
 def test_an_error_that_nobody_has_thought_of_is_a_trouble_of_the_pool(site: Site) -> None:

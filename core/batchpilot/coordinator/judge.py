@@ -1,6 +1,6 @@
 """Judge: which agents live, and what becomes of the work of those that do not.
 
-    registered -> alive --(its process is gone, or it said good-bye)--> ended
+    registered -> alive --(its process is gone for 0.5 s, or it said good-bye)--> ended
                     |---(silent 15 s)--> suspect: chunks younger than 60 s are given away
                     `---(silent lost_after = 120 s)--> lost: all its chunks are given away
 
@@ -49,6 +49,8 @@ YOUNG = 60.0
 LARGE_POOL = 4
 MISSED_AFTER = 8.0
 """Seconds after which an agent has missed a beat: they come every 5 s."""
+SLOTS_OUTLIVE = 0.5
+"""Seconds for the slots of a killed agent to die: what they still finish is not to run twice."""
 
 _Chunks = list[tuple[Any, ...]]
 """Rows of the statement chunks_of_agent: id, class, submission, attempt, ranges, started."""
@@ -56,7 +58,7 @@ _Chunks = list[tuple[Any, ...]]
 
 @dataclass(slots=True)
 class _Pulse:
-    """Hold when an agent's counter last moved, by the coordinator's own clock.
+    """Hold when an agent's counter last moved and its process was found dead, by our own clock.
 
     It came before this coordinator where it is heard of since minus infinity.
     """
@@ -66,6 +68,7 @@ class _Pulse:
     moved: float
     since: float
     suspect: bool = False
+    dead: float = math.inf
 
 
 class Judge:
@@ -202,6 +205,8 @@ class Judge:
             info = pulse.info
             if info.host == host_name() and info.boot == boot_id():
                 if not is_alive(info.pid, info.pid_start):
+                    pulse.dead = min(pulse.dead, moment)
+                if moment - pulse.dead >= SLOTS_OUTLIVE:
                     left = agent not in self._desk.survey.agents
                     gone[agent] = "left" if left else "lost"
             elif agent not in self._desk.survey.agents and moment - pulse.moved > SUSPECT_AFTER:

@@ -192,16 +192,23 @@ def on_this_host(bench: Bench, pid: int, start: int) -> None:
     )
 
 
-def test_an_agent_of_this_host_whose_process_is_gone_is_lost_at_once(bench: Bench) -> None:
-    bench.agent()
+def test_an_agent_of_this_host_whose_process_is_gone_is_lost_when_its_slots_had_time_to_die(
+    bench: Bench,
+) -> None:
+    agent = bench.agent()
     busy(bench, started=bench.clock)
     on_this_host(bench, *dead_process())
-
     bench.look()
+    bench.look()
+    assert bench.told(AgentEnded) == []
+    agent.end(1)  # by a slot that lived a moment longer
+
+    bench.wait(1)
 
     assert bench.told(AgentEnded) == [AgentEnded("a1", "local", "lost")]
-    assert bench.book.again() == [(True, [1]), (False, [2, 3, 4, 5])]
-    assert bench.book.column("charged") == [1, 0, 0, 0, 0]
+    assert bench.book.states() == [State.DONE] + [State.QUEUED] * 4
+    assert bench.book.again() == [(True, [2]), (False, [3, 4, 5])]
+    assert bench.book.column("charged") == [0, 1, 0, 0, 0]
 
 
 def test_an_agent_of_this_host_whose_process_lives_is_left_alone(bench: Bench) -> None:

@@ -20,6 +20,15 @@ from batchpilot_agent.launchers.nouns import (
 from .batch_site import DEAD, GONE, Site, allocator_of
 
 
+def assert_more_agents_come(site: Site) -> None:
+    """Queue more than the agents that were launched can do, and see others launched."""
+    site.bench.book.define(100)
+    site.bench.book.queue(range(9, 109))
+    site.tick()
+    site.tick(GATHER)
+    assert len(site.launcher.requests) == 2
+
+
 def test_what_is_refused_for_now_is_tried_again_after_growing_pauses(site: Site) -> None:
     site.launcher.trouble = LaunchPostponed("Socket timed out")
     site.work()
@@ -221,11 +230,7 @@ def test_a_query_that_fails_again_and_again_is_told_and_pauses_nothing(site: Sit
     )
 
     site.launcher.trouble = None
-    site.bench.book.define(100)
-    site.bench.book.queue(range(9, 109))
-    site.tick()
-    site.tick(GATHER)
-    assert len(site.launcher.requests) == 2
+    assert_more_agents_come(site)
     site.tick(LOOK_EVERY)
     assert site.failures() == []
 
@@ -241,11 +246,7 @@ def test_a_cancel_that_is_refused_keeps_no_agents_from_coming(site: Site) -> Non
     assert (failure.what, failure.failures, failure.until) == ("cancel", 2, 0.0)
     site.launcher.trouble = None
 
-    site.bench.book.define(100)
-    site.bench.book.queue(range(9, 109))
-    site.tick()
-    site.tick(GATHER)
-    assert len(site.launcher.requests) == 2
+    assert_more_agents_come(site)
     site.tick(CANCEL_AGAIN)
     assert site.launcher.cancelled == ["1_2"]
     assert site.failures() == []

@@ -19,7 +19,7 @@ from .conftest import Tell
 from .tools import assert_each_done_once, fed, held_by, kill, on_again, rq_info, started_by, written
 
 
-BRIEF = 20_000
+BRIEF = 40_000
 LONG = 20
 JOBS = BRIEF + LONG
 SECONDS = 1.0
@@ -89,7 +89,7 @@ def test_ten_killed_agents_cost_only_what_they_had_not_finished(
         f"median {sorted(killer.recoveries)[KILLS // 2]:.2f} s; {sum(again)} jobs in "
         f"{len(again)} chunks fed again; {time.monotonic() - began:.1f} s in all"
     )
-    assert_each_done_once(registry, JOBS, late=10 * KILLS)
+    assert_each_done_once(registry, JOBS)
     assert max(killer.recoveries) < WITHIN
     assert 0 < len(again) <= 20 * KILLS  # with what slow chunks have handed back
     assert max(numbers(registry, "charged")) <= LAST_CHARGE

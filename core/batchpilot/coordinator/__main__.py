@@ -7,6 +7,11 @@ another one.
 
 from __future__ import annotations
 
+import gc
+
+
+gc.disable()  # until all is imported: there is no garbage, and to look for it takes long
+
 import argparse
 import logging
 import os
@@ -30,6 +35,8 @@ EXIT_SUPERSEDED = 75
 
 def main() -> int:
     """Run a coordinator and return its exit code."""
+    gc.freeze()
+    gc.enable()
     parser = argparse.ArgumentParser(prog="python -m batchpilot.coordinator")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--linger", type=float, default=LINGER)

@@ -9,19 +9,21 @@ carried out any more: a sealed request that somebody kept cannot be played again
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from batchpilot.asking import may_be_asked, pack, pack_error, unpack
 from batchpilot.errors import BatchpilotError, BrokerError, OwnershipLost, StorageError, WireError
-from batchpilot.registry.whole import Registry
 from batchpilot.store.database import Transaction
 
 from .copier import Copier
 from .desk import Desk
 from .happenings import Rejected
 
+
+if TYPE_CHECKING:
+    from batchpilot.registry.whole import Registry
 
 KEPT_SECONDS = 600.0
 """For how long an answer is kept; longer than a request may be carried out."""
@@ -80,7 +82,7 @@ class Answerer:
         """Call the method, and return the message that carries what it returned."""
         verb = str(event["verb"])
         registry = self._here()
-        if not may_be_asked(Registry, verb):
+        if not may_be_asked(type(registry), verb):
             raise WireError(
                 f"{event.get('host')} has asked for {verb!r}, which is not known here",
                 remedy="use the same batchpilot on all hosts",
@@ -111,6 +113,8 @@ class Answerer:
 
     def _here(self) -> Registry:
         if self._registry is None:
+            from batchpilot.registry.whole import Registry  # noqa: PLC0415 - most are never asked
+
             self._registry = Registry(self._desk.paths, database=self._desk.db)
         return self._registry
 

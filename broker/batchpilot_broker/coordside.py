@@ -198,7 +198,7 @@ class CoordinatorBroker(Side):
             agents=self._infos(agents),
             beats=dict(self._readable(beats, lambda agent, beat: (agent.decode(), int(beat)))),
             states=dict(self._readable(states, lambda agent, s: (agent.decode(), _state(s)))),
-            leases=dict(self._readable(leases, lambda chunk, agent: (int(chunk), agent.decode()))),
+            leases=self._holders(leases),
         )
 
     def agents(self) -> dict[str, AgentInfo]:
@@ -215,7 +215,9 @@ class CoordinatorBroker(Side):
 
     def leases(self) -> dict[int, str]:
         """Return the agent that holds each leased chunk."""
-        return self.survey().leases
+        with translated(self._access):
+            leases: Any = self._client.hgetall(self._keys.leases)
+        return self._holders(leases)
 
     def queued(self, class_id: str) -> list[int]:
         """Return the chunks queued for a class, head first."""
@@ -342,6 +344,9 @@ class CoordinatorBroker(Side):
                 yield read(name, value)
             except ValueError:
                 self.rejected["unreadable"] += 1
+
+    def _holders(self, leases: dict[bytes, bytes]) -> dict[int, str]:
+        return dict(self._readable(leases, lambda chunk, agent: (int(chunk), agent.decode())))
 
     def _infos(self, sealed: dict[bytes, bytes]) -> dict[str, AgentInfo]:
         infos = dict(self._readable(sealed, lambda agent, d: (agent.decode(), self._info(d))))

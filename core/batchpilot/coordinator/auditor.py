@@ -53,12 +53,14 @@ class Auditor:
     def hello(self, agent: str, held: list[int]) -> None:
         """Doubt the chunks that an agent was leased and does not hold: their claim was lost.
 
-        It may have claimed them since it said so, and is asked again. What it still does not hold
-        then, and has not begun by the next audit, is fed again.
+        The broker is asked: nobody may have looked at its leases since then. The agent may have
+        claimed them since it said so, and is asked again. What it still does not hold then, and
+        has not begun by the next audit, is fed again.
         """
+        leased = {chunk for chunk, holder in self._desk.broker.leases().items() if holder == agent}
         with self._desk.db.read() as tx:
-            rows = tx.all("chunks_of_agent", agent)
-        missing = {row[0] for row in rows if row[5] is None and row[0] not in held}
+            begun = {row[0] for row in tx.all("chunks_of_agent", agent) if row[5] is not None}
+        missing = leased - begun - set(held)
         before = self._missing.pop(agent, None)
         if before is not None:
             self._doubted |= missing & before

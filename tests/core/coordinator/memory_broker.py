@@ -97,6 +97,10 @@ class MemoryBroker(CoordinatorBroker):
             leases=dict(self.held),
         )
 
+    def leases(self) -> dict[int, str]:
+        """Return the agent that holds each leased chunk."""
+        return self.survey().leases
+
     def queued(self, class_id: str) -> list[int]:
         """Return the chunks queued for a class."""
         self._answer()

@@ -89,6 +89,17 @@ def test_a_chunk_that_its_agent_twice_does_not_know_is_fed_again(bench: Bench) -
     assert bench.book.states() == [State.QUEUED] + [State.FED] * 3
 
 
+def test_a_claim_that_was_lost_before_anybody_saw_its_lease_is_fed_again(bench: Bench) -> None:
+    """The broker went down with the answer on its way, and came back with the lease."""
+    fed(bench).broker.claim("a1", CLASS)
+
+    bench.auditor.hello("a1", [1, 2])
+    bench.auditor.hello("a1", [1, 2])
+
+    assert bench.auditor.audit(NOW + 60) == 1
+    assert bench.book.states() == [State.FED] * 2 + [State.QUEUED, State.FED]
+
+
 def test_a_chunk_claimed_after_an_old_hello_is_left_alone(bench: Bench) -> None:
     """The hello was said to a coordinator that has died since."""
     fed(bench).auditor.hello("a1", [])

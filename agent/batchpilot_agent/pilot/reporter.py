@@ -56,7 +56,7 @@ class Reporter:
         self._remote = remote
         self._unsent: Stretch | None = None
         self._next = 0.0
-        self._stuck = (0, 0.0)
+        self._stuck = (-1, 0.0, 0)  # position, since when, size of the file
 
     @property
     def settled(self) -> bool:
@@ -100,12 +100,17 @@ class Reporter:
         return self._unsent
 
     def _read_stalled(self, now: float) -> Stretch | None:
-        """Pass over a torn record that claims to be longer than it is, once it has stood there."""
-        position = self._tail.position
-        if position == self._tail.size or self._stuck[0] != position:
-            self._stuck = (position, now)
-            return None
-        return self._tail.resync() if now - self._stuck[1] > STALLED else None
+        """Pass over a torn record that claims to be longer than it is, once it has stood there.
+
+        That reads all behind it, so not while a large record is being written, and not each time.
+        """
+        position, size = self._tail.position, self._tail.size
+        stuck, since, before = self._stuck
+        if stuck != position or position == size or self._tail.is_under_way(size - before):
+            since = now
+        stalled = now - since > STALLED
+        self._stuck = (position, now if stalled else since, size)
+        return self._tail.resync() if stalled else None
 
     def _report(
         self, stretch: Stretch | None, running: tuple[tuple[int, int, float, int], ...]

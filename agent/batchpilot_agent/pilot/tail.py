@@ -98,6 +98,18 @@ class SegmentTail:
             notes.append((kind, os.pread(self._fd, length, start + HEADER.size)))
         return end
 
+    def is_under_way(self, grown: int) -> bool:
+        """Tell whether a frame larger than the buffer is being written.
+
+        Args:
+            grown: Bytes by which the file has grown since the last look.
+        """
+        head = os.pread(self._fd, HEADER.size, self.position)
+        if grown < BUFFER or len(head) < HEADER.size:
+            return False
+        length: int = HEADER.unpack(head)[3]
+        return self.size < self.position + HEADER.size + length
+
     def resync(self) -> Stretch | None:
         """Look strictly for the frames behind bytes that stay incomplete while the file grows."""
         return self._resync()

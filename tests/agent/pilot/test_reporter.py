@@ -7,9 +7,11 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from batchpilot_agent.pilot.reporter import INTERVAL, STALLED, Reporter
 from batchpilot_agent.pilot.tail import BUFFER, MAX_ROWS, SegmentTail, Stretch
 from batchpilot_broker.frames import (
     EVENT_ROW_SIZE,
@@ -131,6 +133,74 @@ def test_a_large_record_under_way_is_waited_for(segment: Path, tail: SegmentTail
     append(segment, large[2 * BUFFER :])
 
     assert jobs_in(tail.read()) == [1]
+
+
+class Watched(SegmentTail):
+    """Count how often all behind an incomplete record is read."""
+
+    searches = 0
+
+    def resync(self) -> Stretch | None:
+        """Count it."""
+        self.searches += 1
+        return super().resync()
+
+
+@pytest.fixture
+def watched(segment: Path) -> Iterator[Watched]:
+    tail = Watched(segment)
+    yield tail
+    tail.close()
+
+
+@pytest.fixture
+def reporter(watched: Watched) -> Reporter:
+    """Give one that only reads."""
+    other: Any = None
+    return Reporter(
+        agent="a1",
+        segment="a1.results",
+        tail=watched,
+        ledger=other,
+        watch=other,
+        link=other,
+        remote=False,
+    )
+
+
+def looks(reporter: Reporter, begin: float, seconds: float) -> list[Stretch]:
+    """Return what is read within some seconds."""
+    moments = [begin + n * INTERVAL for n in range(int(seconds / INTERVAL) + 1)]
+    read = []
+    for now in moments:
+        found = reporter._read(now)
+        read += [] if found is None else [found]
+        reporter._unsent = None
+    return read
+
+
+def test_a_torn_record_is_passed_over_once_it_has_stood_there(
+    segment: Path, watched: Watched, reporter: Reporter
+) -> None:
+    append(segment, row(1, bytes(BUFFER))[:100])
+    assert looks(reporter, -10.0, 9.0) == []
+    assert watched.searches == 4
+    append(segment, row(2))
+
+    assert [jobs_in(found) for found in looks(reporter, 0.0, STALLED + 1.0)] == [[2]]
+
+
+def test_a_large_record_that_is_written_slowly_is_not_looked_into(
+    segment: Path, watched: Watched, reporter: Reporter
+) -> None:
+    large = row(1, bytes(100 * BUFFER))
+    for number in range(100):
+        append(segment, large[number * BUFFER : (number + 1) * BUFFER])
+        assert looks(reporter, number * INTERVAL, 0.0) == []
+    append(segment, large[100 * BUFFER :])
+
+    assert [jobs_in(found) for found in looks(reporter, 100 * INTERVAL, 0.0)] == [[1]]
+    assert watched.searches == 0
 
 
 def test_stretches_are_bounded_and_join(segment: Path, tail: SegmentTail) -> None:

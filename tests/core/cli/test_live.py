@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import Until
 
+from batchpilot import control
 from batchpilot.registry.whole import Registry
 from batchpilot.store.launches import LaunchFailure, note_failure
 
@@ -111,8 +112,8 @@ def test_an_agent_is_idle_as_soon_as_its_jobs_have_ended(
     registry.submit_jobs()
 
     def shown() -> list[tuple[str, int]]:
-        listed = document("agents list", "agents", "list", where)["agents"]
-        return [(agent["state"], agent["busy"]) for agent in listed]
+        known = control.agents(registry.paths)
+        return [(agent["state"], agent["busy"]) for agent in known]
 
     until(lambda: shown() == [("busy", 2)])
     gate.touch()
@@ -121,6 +122,8 @@ def test_an_agent_is_idle_as_soon_as_its_jobs_have_ended(
 
     until(lambda: shown() == [("idle", 0)])
     assert time.monotonic() - ended < BEAT / 2
+    (listed,) = document("agents list", "agents", "list", where)["agents"]
+    assert (listed["state"], listed["busy"]) == ("idle", 0)
 
 
 def test_doctor_and_why_look_at_what_runs(

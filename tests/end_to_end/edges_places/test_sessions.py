@@ -187,8 +187,8 @@ def test_a_machine_that_goes_down_without_a_word_costs_only_what_ran(
     registry.batch_map(brief, i=range(1, 2001), more_args={"seconds": 0.001})
     session = sessions.start(WAITS)
     until(lambda: registry.get_status().done > 300)
+    killed(session)  # first, as it would start the others again
     kill_all(registry)
-    killed(session)
     shutil.rmtree(runtime_dir(registry.instance))  # local disk is empty after a reboot
     assert not runs_for(registry.instance, registry.file_dir)
     done = registry.get_status().done

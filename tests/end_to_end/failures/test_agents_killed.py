@@ -19,7 +19,7 @@ from .conftest import Tell
 from .tools import assert_each_done_once, fed, held_by, kill, on_again, rq_info, started_by, written
 
 
-BRIEF = 40_000
+BRIEF = 80_000
 LONG = 20
 JOBS = BRIEF + LONG
 SECONDS = 1.0

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from .access import Access, is_replaced
 from .connect import translated
-from .display import SHOWN_FOR, WORKER_SHOWN_FOR, rq_time, worker_fields
+from .display import SHOWN_FOR, WORKER_SHOWN_FOR, rq_time, worker_begins, worker_fields
 from .errors import BrokerError, WireError
 from .events import put_event
 from .listener import Listener
@@ -66,15 +66,21 @@ class AgentBroker(Side):
         self._shown: frozenset[str] = frozenset()
 
     def register(self, info: AgentInfo) -> None:
-        """Announce an agent, also to RQ's tools, as a worker of the queues it may serve."""
+        """Announce an agent, also to RQ's tools, as a worker of the queues it may serve.
+
+        What its last beat said of it stays, where it announces itself again: the next beat may be
+        seconds away.
+        """
         keys, worker = self._keys, self._keys.worker_hash(info.id)
         served = {c for c, r in self.classes().items() if r.pool in ("", info.pool)}
         queues = sorted(map(keys.queue, served))
         with self._pipeline(transaction=True) as pipe:
             pipe.hset(keys.agents, info.id, self._seal.pack("agent", info.to_wire()))
             pipe.hsetnx(keys.beats, info.id, "0")
-            pipe.hset(keys.states, info.id, f"{AgentState.STARTING} 0")
+            pipe.hsetnx(keys.states, info.id, f"{AgentState.STARTING} 0")
             pipe.hset(worker, mapping=worker_fields(info, queues))
+            for field, first in worker_begins(info).items():
+                pipe.hsetnx(worker, field, first)
             pipe.expire(worker, WORKER_SHOWN_FOR)
             pipe.sadd("rq:workers", worker)
             for queue in queues:

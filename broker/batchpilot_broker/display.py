@@ -26,16 +26,18 @@ def rq_time(seconds: float) -> str:
 
 
 def worker_fields(info: AgentInfo, queues: Iterable[str]) -> dict[str, str | int]:
-    """Return the hash of the RQ worker that shows an agent."""
-    born = rq_time(info.started)
+    """Return what of the hash of the RQ worker that shows an agent does not change by beats."""
     return {
-        "birth": born,
-        "last_heartbeat": born,
+        "birth": rq_time(info.started),
         "queues": ",".join(queues),
         "pid": info.pid,
         "hostname": info.host,
         "ip_address": info.pool,
         "version": f"batchpilot {info.protocol[0]}.{info.protocol[1]}",
         "python_version": info.python,
-        "state": "idle",
     }
+
+
+def worker_begins(info: AgentInfo) -> dict[str, str]:
+    """Return what that hash says before the first beat."""
+    return {"last_heartbeat": rq_time(info.started), "state": "idle"}

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,9 +80,16 @@ def launch(binary: ServerBinary, access: Access, spawned: Spawned) -> tuple[int,
     try:
         return _launch(binary, access, home, spawned)
     except BrokerUnavailable:
-        if not can_listen(tcp_places(access.urls)) or not _put_aside(home):
+        taken = was_taken(home) or not can_listen(tcp_places(access.urls))
+        if taken or not _put_aside(home):
             raise  # not because of its data, or it has none
     return _launch(binary, access, home, spawned)
+
+
+def was_taken(home: Path) -> bool:
+    """Tell whether the last server did not come up because somebody else listened at its port."""
+    log = home / LOG
+    return log.exists() and "Address already in use" in log.read_text(errors="replace")
 
 
 def end_process(pid: int, pid_start: int, patience: float = GONE_WITHIN) -> bool:
@@ -98,7 +106,8 @@ def end_process(pid: int, pid_start: int, patience: float = GONE_WITHIN) -> bool
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not is_alive(pid, pid_start):
             return number == signal.SIGKILL
-        os.kill(pid, number)
+        with suppress(ProcessLookupError):  # it has ended since
+            os.kill(pid, number)
         _await_end(pid, pid_start, patience)
     return True
 

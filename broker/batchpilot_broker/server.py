@@ -14,9 +14,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +45,15 @@ from .host import (
     remove_runtime_dir,
     runtime_dir,
 )
-from .launch import LOG, SOCKET, command_line, end_process, launch
+from .launch import LOG, SOCKET, command_line, end_process, launch, was_taken
 from .network import can_listen, chosen_addresses, chosen_ports, free_port, tcp_places
 from .paths import RegistryPaths
 
 
 if TYPE_CHECKING:
     from redis import Redis
+
+Places = list[tuple[str, int]]
 
 RIVALS = 2
 """How often somebody else may take the port that was found free, until it is given up."""
@@ -136,18 +139,11 @@ def open_to_network(
         recorded = _recorded(paths, instance)
         if recorded is not None and (recorded.external or tcp_places(recorded.urls)):
             return recorded
-        places = _new_places(hosts, ports)
+        choose = partial(_new_places, hosts, ports)
+        choose()  # refused while the one before goes on
         if recorded is not None:
             stop_server(paths, recorded)
-        generation = recorded.generation if recorded else 0
-        for _ in range(RIVALS):
-            try:
-                return _start(paths, instance, home, generation, places=places)
-            except BrokerUnavailable:
-                if can_listen(places):
-                    raise
-                places = _new_places(hosts, ports)  # somebody was faster
-        return _start(paths, instance, home, generation, places=places)
+        return _start_at(paths, instance, home, recorded.generation if recorded else 0, choose)
 
 
 def stop_server(paths: RegistryPaths, access: Access, *, discard: bool = False) -> bool:
@@ -212,18 +208,30 @@ def _use(paths: RegistryPaths, instance: str, access: Access) -> Access:
     return settled
 
 
-def _start(
-    paths: RegistryPaths,
-    instance: str,
-    home: Path,
-    generation: int,
-    *,
-    places: Sequence[tuple[str, int]] | None = None,
+def _start(paths: RegistryPaths, instance: str, home: Path, generation: int) -> Access:
+    """Start a server on its socket, and where it was before."""
+    choose = partial(_places_again, _kept(instance))
+    return _start_at(paths, instance, home, generation, choose)
+
+
+def _start_at(
+    paths: RegistryPaths, instance: str, home: Path, generation: int, choose: Callable[[], Places]
 ) -> Access:
-    """Start a server on its socket, and at the places given, by default where it was before."""
+    """Start a server on its socket and at places that are free; somebody may be faster there."""
+    for _ in range(RIVALS):
+        places = choose()
+        try:
+            return _start_once(paths, instance, home, generation, places)
+        except BrokerUnavailable:
+            if can_listen(places) and not was_taken(home):
+                raise
+    return _start_once(paths, instance, home, generation, choose())
+
+
+def _start_once(
+    paths: RegistryPaths, instance: str, home: Path, generation: int, places: Places
+) -> Access:
     before = _kept(instance)
-    if places is None:
-        places = _places_again(before)
     known = before is not None and before.username == COORDINATOR
     access = Access(
         urls=(f"unix://{home / SOCKET}", *(f"redis://{host}:{port}" for host, port in places)),
@@ -247,15 +255,13 @@ def _start(
     return settled
 
 
-def _new_places(
-    hosts: Sequence[str] | None = None, ports: range | None = None
-) -> list[tuple[str, int]]:
+def _new_places(hosts: Sequence[str] | None = None, ports: range | None = None) -> Places:
     hosts = chosen_addresses() if hosts is None else hosts
     port = free_port(hosts, chosen_ports() if ports is None else ports)
     return [(host, port) for host in hosts]
 
 
-def _places_again(before: Access | None) -> list[tuple[str, int]]:
+def _places_again(before: Access | None) -> Places:
     """Return where a server was to be reached from other hosts, or others where that is gone.
 
     Since then this host may have got other addresses, and somebody else the port.

@@ -346,9 +346,9 @@ def _signal(pid: int, number: int) -> None:
 def _end(pid: int, started: int, timeout: float) -> None:
     if not is_alive(pid, started):
         return
-    os.kill(pid, signal.SIGTERM)
+    _signal(pid, signal.SIGTERM)
     if not _wait(lambda: not is_alive(pid, started), timeout):
-        os.kill(pid, signal.SIGKILL)
+        _signal(pid, signal.SIGKILL)
         _wait(lambda: not is_alive(pid, started), timeout)
 
 

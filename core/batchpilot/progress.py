@@ -53,14 +53,15 @@ class _Lines(_Silence):
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
         self._last = time.monotonic()
-        self._told = -1
+        self._told: tuple[int, ...] = ()
 
     def show(self, ended: int, *, running: int, failed: int) -> None:
         now = time.monotonic()
-        last = ended == self._jobs and self._told >= 0
-        if ended == self._told or (now - self._last < LINE_SECONDS and not last):
+        count = ended, running, failed
+        last = ended == self._jobs and bool(self._told)
+        if count == self._told or (now - self._last < LINE_SECONDS and not last):
             return
-        self._last, self._told = now, ended
+        self._last, self._told = now, count
         self.say(_words(ended, self._jobs, running, failed))
 
 

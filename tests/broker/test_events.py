@@ -146,6 +146,15 @@ def test_a_survey_tells_agents_beats_states_and_leases(bench: Bench) -> None:
     assert coordinator.leases() == {1: "a1"}
 
 
+def test_an_agent_that_announces_itself_again_stays_in_the_state_it_has_told(bench: Bench) -> None:
+    coordinator, agent = bench.coordinator(), bench.agent()
+    agent.beat("a1", AgentState.BUSY, 2, 1)
+
+    agent.register(bench.info("a1"))
+
+    assert coordinator.states() == {"a1": (AgentState.BUSY, 2)}
+
+
 def test_garbage_in_our_hashes_is_counted_and_left_out(bench: Bench) -> None:
     coordinator, keys = bench.coordinator(), bench.keys
     bench.agent()

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tests.conftest import wait_until
 
 from batchpilot_broker.access import Access, read_access
 from batchpilot_broker.accounts import RECORD, for_agents
+from batchpilot_broker.binaries import find_server
 from batchpilot_broker.connect import connect
 from batchpilot_broker.errors import BrokerRefused, BrokerUnavailable
 from batchpilot_broker.host import is_alive
@@ -32,6 +34,20 @@ from batchpilot_broker.server import (
 
 
 PORTS = range(20000, 40000)
+FASTER = """#!{python}
+import os, re, signal, socket, sys
+from pathlib import Path
+conf = Path(sys.argv[-1])
+port = conf.suffix == ".conf" and re.search(r"(?m)^port (\\d+)", conf.read_text())
+if port and not Path("{pid}").exists():
+    listening = socket.create_server(("127.0.0.1", int(port[1])))
+    child = os.fork()
+    if not child:
+        signal.pause()
+    Path("{pid}").write_text(str(child))
+os.execv("{real}", ["{real}", *sys.argv[1:]])
+"""
+"""A server at whose port somebody else listens when it first comes."""
 
 
 def lost(access: Access) -> None:
@@ -127,6 +143,28 @@ def test_where_a_stranger_answers_at_its_port_it_comes_back_at_another_one(
         serving.shutdown()
 
     assert tcp_places(again.urls)[0][1] != port
+
+
+def test_where_somebody_is_faster_at_the_port_it_had_chosen_it_comes_back_at_another_one(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_server(place.paths, place.instance, generation=0)
+    opened = open_to_network(place.paths, place.instance, ["127.0.0.1"], PORTS)
+    asked(opened, "SET", "bp:kept", "1")
+    stop_server(place.paths, opened)
+    binary, pid = tmp_path / "server", tmp_path / "pid"
+    binary.write_text(FASTER.format(python=sys.executable, real=find_server().path, pid=pid))
+    binary.chmod(0o700)
+    monkeypatch.setenv("BATCHPILOT_BROKER_BIN", str(binary))
+    monkeypatch.setenv("BATCHPILOT_BROKER_LISTEN", "127.0.0.1")
+    monkeypatch.setenv("BATCHPILOT_BROKER_PORTS", f"{PORTS.start}-{PORTS.stop}")
+
+    again = ensure_server(place.paths, place.instance)
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+
+    assert tcp_places(again.urls)[0][1] != tcp_places(opened.urls)[0][1]
+    assert asked(again, "GET", "bp:kept") == b"1"
+    assert again.generation == opened.generation
 
 
 @pytest.mark.parametrize(("now", "there"), [("127.0.0.1", 1), ("192.0.2.1", 0)])

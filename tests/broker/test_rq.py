@@ -126,6 +126,16 @@ def test_rq_reads_a_worker(bench: Bench) -> None:
     assert worker.get_state() == "busy"
 
 
+def test_a_worker_that_registers_again_is_as_busy_as_before(bench: Bench) -> None:
+    agent = bench.agent()
+    agent.beat("a1", AgentState.BUSY, 1, 1)
+    before = bench.client.hgetall(bench.keys.worker_hash("a1"))
+
+    agent.register(bench.info("a1"))
+
+    assert bench.client.hgetall(bench.keys.worker_hash("a1")) == before
+
+
 def test_a_worker_also_shows_at_queues_it_serves_later(bench: Bench) -> None:
     bench.coordinator().announce(bench.OTHER, bench.chunk(1).resources)
     agent = bench.agent()

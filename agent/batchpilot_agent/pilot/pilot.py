@@ -163,7 +163,7 @@ class Pilot:
             sweeper=self.sweeper,
             patience=ALLOCATION_PATIENCE if settings.allocation else 0.0,
         )
-        self.watch = Watch(holdings, board, self.stopper, self._wall)
+        self.watch = Watch(holdings, board, self.stopper, clock=self._clock, wall=self._wall)
 
     def _wire_talk(self, opener: Opener, draw: Callable[[], float], ask: Ask | None) -> None:
         """Put together what speaks to the broker."""

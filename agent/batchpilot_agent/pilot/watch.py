@@ -39,15 +39,23 @@ class Watch:
         holdings: The slots that are busy.
         board: What they announce.
         stopper: Ends jobs and hands back those behind them.
+        clock: Time for durations.
         wall: Unix time.
     """
 
     def __init__(
-        self, holdings: Holdings, board: Board, stopper: Stopper, wall: Callable[[], float]
+        self,
+        holdings: Holdings,
+        board: Board,
+        stopper: Stopper,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
         self._holdings = holdings
         self._board = board
         self._stopper = stopper
+        self._clock = clock
         self._wall = wall
         self._last = 0.0
         self._troubled: set[int] = set()
@@ -76,7 +84,7 @@ class Watch:
 
     def _look(self, slot: SlotHandle, order: Order, word: Word, now: float) -> None:
         if word.position != order.position:
-            self._see(order, word, now)
+            self._see(order, word)
         self._note_trouble(slot, word)
         chunk = order.work.chunk
         if chunk.budget and now - order.work.since > chunk.budget and not order.work.overrun:
@@ -88,10 +96,15 @@ class Watch:
             text = f"walltime of {limit:g} s exceeded"
             self._expire(slot, order, Reason.WALLTIME, text, now)
 
-    def _see(self, order: Order, word: Word, now: float) -> None:
-        """Note that another job runs; its age is reckoned by our clock, the system's may jump."""
-        since_last_look = now - max(self._last, order.sent)
-        age = min(max(self._wall() - word.began, 0.0), max(since_last_look, 0.0))
+    def _see(self, order: Order, word: Word) -> None:
+        """Note that another job runs; its age is reckoned by our clock, the system's may jump.
+
+        The job may have begun behind the time by which this turn goes: both clocks are asked anew,
+        ours last, so that a pause between them makes no job older than it is.
+        """
+        age = max(self._wall() - word.began, 0.0)
+        now = self._clock()
+        age = min(age, max(now - max(self._last, order.sent), 0.0))
         order.position, order.began, order.seen = word.position, word.began, now - age
         order.peak, order.mirror = 0, NO_PART
         order.work.since = order.work.since or order.seen

@@ -176,7 +176,7 @@ class Database:
         stamp = max(stamp, *(int(name) + 1 for name in names if name.isdigit()), 0)
         copy_database(self.path, self.paths.backup / f"registry-{stamp}.db")
         for old in sorted(self.paths.backup.glob("registry-*.db"))[:-2]:
-            old.unlink()
+            old.unlink(missing_ok=True)  # sessions do the same
         for left in self.paths.backup.glob(".registry-*.aside*"):  # of whom was killed over it
             if time.time() - left.stat().st_mtime > OLD_SECONDS:
                 left.unlink(missing_ok=True)

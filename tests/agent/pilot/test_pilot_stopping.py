@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from batchpilot_broker.nouns import ResourceClass
+
 from .memorybroker import chunk_of
 from .stage import Stage
 
@@ -54,6 +56,22 @@ def test_the_job_that_began_while_another_was_ended_is_run_again(stage: Stage) -
 
     assert stage.busy[0].jobs == [101, 102]
     assert stage.rows() == []
+
+
+def test_a_job_that_begins_during_a_turn_has_its_whole_walltime(stage: Stage) -> None:
+    stage.feed(chunk_of(1, resources=ResourceClass(walltime=10.0)))
+    (slot,) = stage.busy
+    turn = stage.clock.now
+    stage.clock.now += 5.0
+    stage.wall.now += 5.0
+    slot.announce(0, stage.wall.now)
+    stage.pilot.tick(turn)
+
+    ((_, order),) = stage.pilot.holdings.orders()
+    stage.step(9.9)
+    assert order.verdict is None
+    stage.step(0.2)
+    assert order.verdict
 
 
 def test_overrun_hands_back_mates_and_what_waits_behind(stage: Stage) -> None:

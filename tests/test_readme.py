@@ -30,7 +30,7 @@ def test_the_example_of_the_readme_prints_what_the_readme_says(tmp_path: Path) -
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=100,
         )
     finally:
         control.stop(RegistryPaths(tmp_path / "registry"))
@@ -53,7 +53,7 @@ def test_the_experiments_of_the_readme_are_as_many_as_its_designs_say(tmp_path: 
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=100,
     )
 
     assert re.fullmatch(r"600 -?\d+\.\d+\n", result.stdout), result.stderr

@@ -23,7 +23,7 @@ from batchpilot_broker.paths import RegistryPaths
 HOUSE = Path(__file__).parents[1]
 PAGE = HOUSE / "docs" / "tutorial.md"
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:```text\n(.*?)```\n)?", re.DOTALL)
-SECONDS = 110
+SECONDS = 170
 
 SESSION = """
 import ast, json, linecache, os, sys, tempfile

@@ -152,7 +152,7 @@ def start(paths: RegistryPaths) -> None:
         time.sleep(0.02)
 
 
-def stop(paths: RegistryPaths, *, agents: bool = True, timeout: float = 30.0) -> None:
+def stop(paths: RegistryPaths, *, timeout: float = 30.0) -> None:
     """Stop supervisor and coordinator, then the local agents, then the embedded broker.
 
     A coordinator's seat at a batch system is given up, and its allocation cancelled.
@@ -166,11 +166,10 @@ def stop(paths: RegistryPaths, *, agents: bool = True, timeout: float = 30.0) ->
     owner = read_owner(paths)
     if owner.coordinator_alive:
         _end(owner.pid, owner.pid_start, timeout)
-    if agents:
-        live = [a for a in _live_agents(paths) if a["host"] == host_name()]
-        for agent in live:
-            _signal(agent["pid"], signal.SIGTERM)
-        _wait(lambda: not any(_alive(a["pid"]) for a in live), timeout)
+    live = [a for a in _live_agents(paths) if a["host"] == host_name()]
+    for agent in live:
+        _signal(agent["pid"], signal.SIGTERM)
+    _wait(lambda: not any(_alive(a["pid"]) for a in live), timeout)
     stop_broker(paths)
     for child in (*_supervisors.values(), *started_agents):
         child.poll()

@@ -23,7 +23,8 @@ from batchpilot_broker.paths import RegistryPaths
 from .errors import AlreadyOwned, RegistryDamaged, RegistryMissing, StorageError
 from .store.adoption import move_database
 from .store.changing import Applied, apply_rows, end_chunk, queue_again, stays_together
-from .store.database import Database, Transaction, copy_database
+from .store.copying import copy_database
+from .store.database import UNREADABLE, Database, Transaction
 from .store.merged import PREFIX as MERGED
 from .store.outcomes import locate
 from .store.owner import read_owner
@@ -78,7 +79,8 @@ def repair(paths: RegistryPaths) -> Repaired:
             remedy="stop it there first with `batchpilot coordinator stop`",
         )
     candidates = [path for path in _candidates(paths, owner.database) if is_sound(path)]
-    source = next(filter(makes_sense, candidates), candidates[0] if candidates else None)
+    sensible = (path for path in candidates if makes_sense(path, paths.segments))
+    source = next(sensible, candidates[0] if candidates else None)
     if source is None:
         raise RegistryDamaged(
             f"neither the database of {paths.root} nor a backup can be read",
@@ -99,12 +101,12 @@ def _candidates(paths: RegistryPaths, current: str) -> Iterator[Path]:
     yield from sorted(paths.backup.glob("registry-*.db"), reverse=True)
 
 
-def makes_sense(path: Path) -> bool:
+def makes_sense(path: Path, segments: Path) -> bool:
     """Tell whether what a sound database says of its jobs can be so."""
     try:
         with closing(sqlite3.connect(path)) as connection:
-            return not contradictions(Transaction(connection))
-    except (sqlite3.DatabaseError, LookupError, TypeError, ValueError):
+            return not contradictions(Transaction(connection), segments)
+    except (RegistryDamaged, *UNREADABLE, LookupError, TypeError, ValueError):
         return False
 
 
@@ -118,7 +120,7 @@ def is_sound(path: Path) -> bool:
             return bool(connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok")
         finally:
             connection.close()
-    except (sqlite3.DatabaseError, UnicodeDecodeError):  # its words may be damaged, too
+    except UNREADABLE:
         return False
 
 

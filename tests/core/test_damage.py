@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from tests.core.conftest import HandMade
 from batchpilot.checkup.directory import check_directory
 from batchpilot.checkup.finding import Health
 from batchpilot.errors import BatchpilotError
+from batchpilot.notices import BatchpilotWarning
 from batchpilot.registry.whole import Registry, load_registry, make_registry
 from batchpilot.repair import repair
 from batchpilot_broker.access import key_mark
@@ -42,6 +45,9 @@ IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 
 KEY = ("owner", "secret")
 """Whose damage a repair cannot undo: neither tells what the key was."""
+
+NAMES = {"working directory"}
+"""What is only a name: whether that is damaged or was changed, nothing but the user can tell."""
 
 Flips = list[tuple[float, int]]
 flips = st.lists(
@@ -117,7 +123,10 @@ def readable(registry: Registry) -> set[int]:
 def looked_at(paths: RegistryPaths) -> set[int] | None:
     """Return the jobs whose results can be read, None where the registry cannot be opened."""
     try:
-        with load_registry(paths.root, writeable=False) as registry:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "work_dir", BatchpilotWarning)
+            registry = load_registry(paths.root, writeable=False)
+        with registry:
             return readable(registry)
     except BatchpilotError:
         return None
@@ -145,7 +154,8 @@ def test_damage_is_told_and_repaired(sound: Path, kind: str) -> None:
                 assert len(after) == JOBS or repaired.gaps or bad or cut is not None
             else:
                 assert after == set(range(1, JOBS + 1))
-            assert told(paths) <= ({"segments", "key"} if kind in KEY else {"segments"})
+            lasting = {"segments", *({"key"} if kind in KEY else ()), *(bad & NAMES)}
+            assert told(paths) <= lasting
 
     look()
 
@@ -183,6 +193,37 @@ def test_pages_that_contradict_themselves_are_told_and_restored(sound: Path, wha
             tx.db.execute(f"UPDATE page SET {what} = ?", (b"\x06" * size,))  # noqa: S608 - as above
 
         assert told(paths) == {"database"}
+        repair(paths)
+
+        assert told(paths) == set()
+        assert looked_at(paths) == set(range(1, JOBS + 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE meta SET key = 'sead' WHERE key = 'seed'",
+        "UPDATE meta SET key = 'work_dis' WHERE key = 'work_dir'",
+        "UPDATE meta SET value = 'nine' WHERE key = 'last_job'",
+        "UPDATE outcome SET id = id + 1000 WHERE id = 3",
+        "UPDATE outcome SET segment = 7",
+        "UPDATE outcome SET rows = x'00' || substr(rows, 2) WHERE id = 3",
+        "UPDATE segment SET id = 7",
+        "UPDATE page SET k = 5",
+        "ALTER TABLE gate RENAME COLUMN after TO aftep",
+    ],
+)
+def test_what_sqlite_finds_sound_and_cannot_be_is_told_refused_and_restored(
+    sound: Path, change: str
+) -> None:
+    with copied(sound) as paths:
+        with closing(sqlite3.connect(paths.root / KINDS["database"])) as connection:
+            connection.execute(change)
+            connection.commit()
+
+        assert "database" in told(paths)
+        seen = looked_at(paths)
+        assert seen is None or seen <= set(range(1, JOBS + 1))
         repair(paths)
 
         assert told(paths) == set()

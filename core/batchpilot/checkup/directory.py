@@ -6,7 +6,8 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from batchpilot.durations import duration
@@ -137,13 +138,20 @@ def _journal(paths: RegistryPaths, tx: Transaction, kind: str) -> Finding:
 
 
 def _sound(paths: RegistryPaths, tx: Transaction, path: Path) -> Finding:
-    said = [str(row[0]) for row in tx.db.execute("PRAGMA quick_check(3)")]
-    wrong = contradictions(tx) if said == ["ok"] else said
+    said = [str(row[0]) for row in tx.db.execute("PRAGMA integrity_check(3)")]
+    wrong = contradictions(tx, paths.segments) if said == ["ok"] else said
     if wrong:
         return _damaged(paths, path, "; ".join(wrong))
-    backups = [backup.stat().st_mtime for backup in paths.backup.glob("registry-*.db")]
+    backups = list(_ages(paths.backup.glob("registry-*.db")))
     age = f"last backup {duration(time.time() - max(backups))} ago" if backups else "no backup yet"
     return ok("database", f"{path.name} is sound, {age}")
+
+
+def _ages(files: Iterable[Path]) -> Iterator[float]:
+    """Yield when files were written; one that a coordinator has just replaced is left out."""
+    for path in files:
+        with suppress(FileNotFoundError):
+            yield path.stat().st_mtime
 
 
 def _damaged(paths: RegistryPaths, path: Path, said: str) -> Finding:

@@ -116,6 +116,7 @@ class Coordinator:
             while not self._stopping and self._clock() < self._busy_until:
                 self._round_or_reconnect()
             self.measurer.back_up()
+            self.scaler.finish()
             self.allocator.finish(self._patience_at_end, self._clock())
         finally:
             self.watcher.close()

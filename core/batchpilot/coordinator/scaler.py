@@ -72,6 +72,12 @@ class Scaler:
                 for _ in range(self.wanted[pool.name] - self._supply(pool.name)):
                     self._start(pool)
 
+    def finish(self) -> None:
+        """End what was started and has not come, which nobody else knows of."""
+        for started in self._started.values():
+            if not started.came and started.process.poll() is None:
+                started.process.terminate()
+
     def _reckon(self) -> None:
         waiting = self.desk.waiting()
         held = self.desk.held()

@@ -79,9 +79,10 @@ class RegistryBase:
         self.instance = owner.instance
         self.objects = ObjectStore(paths.objects)
         with self._db.read() as tx:
-            self.seed = int(tx.meta("seed"))
-            self.kind = str(tx.meta("kind"))
-            self.work_dir = Path(tx.meta("work_dir"))
+            self.seed = tx.entry("seed", int)
+            self.kind = tx.entry("kind", str)
+            self.work_dir = Path(tx.entry("work_dir", str))
+            tx.entry("last_job", int)
 
     @property
     def file_dir(self) -> Path:

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchpilot.columns import column, objects
-from batchpilot.errors import DefinitionError, JobFailed, JobNotDone, ResultUnreadable
+from batchpilot.errors import (
+    DefinitionError,
+    JobFailed,
+    JobNotDone,
+    RegistryDamaged,
+    ResultUnreadable,
+)
 from batchpilot.store.database import Transaction
 from batchpilot.store.outcomes import Located, find_records
 from batchpilot.store.pages import Ids, State
@@ -267,6 +273,10 @@ class _Lacking:
 def _read(records: Records, located: Located) -> Iterator[tuple[Ids, list[bytes]]]:
     """Yield the bodies of jobs in their order, in parts of bounded size read front to back."""
     ids, ends, names = located.ids, located.ends, located.names
+    if not names.keys() >= set(np.unique(ends["segment"]).tolist()):
+        raise RegistryDamaged(
+            "the database does not say where some results are", remedy="run `batchpilot repair`"
+        )
     total = np.cumsum(ends["size"].astype(np.int64))
     cuts = np.flatnonzero(np.diff(total // _BLOCK_BYTES)) + 1
     for where in np.split(np.arange(len(ids)), cuts):

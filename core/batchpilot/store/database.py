@@ -13,9 +13,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from batchpilot.errors import (
     OwnershipLost,
@@ -29,12 +29,18 @@ from batchpilot_broker.files import read_json
 from batchpilot_broker.host import host_name, on_network
 from batchpilot_broker.paths import RegistryPaths
 
+from .copying import copy_database
 from .pages import Pages
 from .statements import schema, sql
 
 
 BUSY_SECONDS = 30.0
 SCHEMA_VERSION = 1
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What SQLite's module raises where it cannot read: its words may be damaged, too."""
+
+T = TypeVar("T")
+
 OLD_SECONDS = 3600.0
 
 _DAMAGED = (
@@ -66,6 +72,19 @@ class Transaction:
         """Return an entry of the registry's description."""
         row = self.db.execute(sql("get_meta"), (key,)).fetchone()
         return default if row is None else row[0]
+
+    def entry(self, key: str, kind: type[T]) -> T:
+        """Return an entry that every registry has; one that is gone, or of no such type, is damage.
+
+        Raises:
+            RegistryDamaged: It is.
+        """
+        found = self.meta(key)
+        if not isinstance(found, kind):
+            raise RegistryDamaged(
+                f"the database has no readable {key}", remedy="run `batchpilot repair`"
+            )
+        return found
 
     def set_meta(self, key: str, value: Any) -> None:
         """Change an entry of the registry's description."""
@@ -109,11 +128,13 @@ class Database:
                 self._begin("BEGIN")
             try:
                 yield Transaction(self._connection)
-            except sqlite3.DatabaseError as error:
+                if not nested:
+                    self._connection.execute("COMMIT")
+            except UNREADABLE as error:
                 raise self._failure(error) from error
             finally:
                 if not nested:
-                    self._connection.execute("COMMIT")
+                    self._roll_back()
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -138,7 +159,7 @@ class Database:
                 yield transaction
                 transaction.pages.flush()
                 self._connection.execute("COMMIT")
-            except sqlite3.DatabaseError as error:
+            except UNREADABLE as error:
                 self._roll_back()
                 raise self._failure(error) from error
             except BaseException:
@@ -222,7 +243,7 @@ class Database:
             if self._cached and self.writeable:
                 _keep_journal(connection)
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-        except sqlite3.DatabaseError as error:
+        except UNREADABLE as error:
             connection.close()
             raise RegistryDamaged(
                 f"{self.path} cannot be read: {error}", remedy="run `batchpilot repair`"
@@ -247,13 +268,14 @@ class Database:
     def _begin(self, statement: str) -> None:
         try:
             self._connection.execute(statement)
-        except sqlite3.OperationalError as error:
-            raise self._storage_error(error) from error
+        except UNREADABLE as error:
+            raise self._failure(error) from error
 
-    def _failure(self, error: sqlite3.DatabaseError) -> Exception:
+    def _failure(self, error: sqlite3.DatabaseError | UnicodeDecodeError) -> Exception:
         """Return what a failure of SQLite means: no disk, no lock, or no sound database."""
         words = str(error)
-        if any(sign in words for sign in _DAMAGED) or type(error) is sqlite3.DatabaseError:
+        plain = type(error) in UNREADABLE  # what is no disk and no lock either
+        if plain or any(sign in words for sign in _DAMAGED):
             return RegistryDamaged(
                 f"{self.path} is damaged: {error}", remedy="run `batchpilot repair`"
             )
@@ -315,28 +337,6 @@ class Database:
                 )
 
 
-def copy_database(source: Path, target: Path) -> None:
-    """Copy a database, consistent and whole, whoever writes to it meanwhile.
-
-    Raises:
-        StorageError: The copy cannot be written.
-    """
-    aside = target.with_name(f".{target.name}.{os.getpid()}.aside")
-    try:
-        _remove(aside)
-        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(aside)) as new:
-            old.backup(new)
-        aside.chmod(0o600)
-        aside.replace(target)
-    except (sqlite3.Error, OSError) as error:
-        with suppress(OSError):
-            _remove(aside)
-        raise StorageError(
-            f"cannot copy {source} to {target}: {error}",
-            remedy="check the space and the rights there",
-        ) from error
-
-
 def _keep_journal(connection: sqlite3.Connection) -> None:
     """Let the rollback journal be overwritten, not deleted: the cheapest on a network file system.
 
@@ -344,12 +344,6 @@ def _keep_journal(connection: sqlite3.Connection) -> None:
     """
     if connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
         connection.execute("PRAGMA journal_mode = PERSIST")
-
-
-def _remove(path: Path) -> None:
-    """Remove a database that is none yet, and what SQLite has put beside it."""
-    for suffix in ("", "-journal", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def number_of(name: str) -> int:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchpilot.errors import RegistryDamaged
+
 from .changing import ROW_DTYPE
 from .database import Transaction
 from .pages import Ids, read_column
@@ -89,6 +91,10 @@ def _outcomes(
     for start in range(0, len(numbers), _MANY):
         wanted = numbers[start : start + _MANY]
         found = [tx.execute("read_outcome", number).fetchone() for number in wanted.tolist()]
+        if not all(map(_is_whole, found)):
+            raise RegistryDamaged(
+                "records by which jobs have ended are damaged", remedy="run `batchpilot repair`"
+            )
         counts = [len(blob) // ROW_DTYPE.itemsize for _, blob in found]
         blocks.append(
             (
@@ -98,3 +104,7 @@ def _outcomes(
             )
         )
     return blocks
+
+
+def _is_whole(row: tuple[Any, Any] | None) -> bool:
+    return row is not None and isinstance(row[0], int) and isinstance(row[1], bytes)

@@ -15,6 +15,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from batchpilot.errors import RegistryDamaged
+
 from .statements import sql
 
 
@@ -126,14 +128,26 @@ def _by_page(ids: Ids) -> Iterator[tuple[int, Any, NDArray[np.int64]]]:
 
 
 def read_column(connection: sqlite3.Connection, column: Column) -> NDArray[Any]:
-    """Return a column of all jobs ever defined as one array; element i belongs to job i + 1."""
+    """Return a column of all jobs ever defined as one array; element i belongs to job i + 1.
+
+    Raises:
+        RegistryDamaged: A page is none of theirs, or not whole.
+    """
     if column not in _DTYPES:
         raise KeyError(column)
     size = connection.execute(sql("get_meta"), ("last_job",)).fetchone()[0]
     out = np.zeros(-(-size // PAGE) * PAGE, _DTYPES[column])
     for k, blob in connection.execute(f"SELECT k, {column} FROM page"):  # noqa: S608 - a column of ours, checked above
+        if not isinstance(k, int) or not _fits(blob, column) or not 0 <= k * PAGE < len(out):
+            raise RegistryDamaged(
+                f"page {k} of the database's jobs is damaged", remedy="run `batchpilot repair`"
+            )
         out[k * PAGE : (k + 1) * PAGE] = np.frombuffer(blob, _DTYPES[column])
     return out[:size]
+
+
+def _fits(blob: Any, column: Column) -> bool:
+    return isinstance(blob, bytes) and len(blob) == column_size(column)
 
 
 def ranges_of(ids: Ids) -> NDArray[np.int64]:

@@ -21,7 +21,8 @@ from batchpilot_broker.files import read_json
 from batchpilot_broker.host import host_name, on_network
 from batchpilot_broker.paths import RegistryPaths
 
-from .database import Database, Transaction, copy_database
+from .copying import copy_database
+from .database import Database, Transaction
 from .records import FS_LATENCY
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -61,6 +62,21 @@ def test_an_agent_that_has_worked_did_not_fail_to_start(bench: Bench) -> None:
 
     assert noted(bench) == []
     assert bench.told(LaunchFailed) == []
+
+
+def test_who_was_started_and_has_not_come_is_ended_with_the_coordinator(bench: Bench) -> None:
+    scaler = Scaler(bench.desk)
+    sleeping = [subprocess.Popen(["sleep", "600"]) for _ in range(2)]
+    scaler._started = {f"a{n}": _Starting("local", p) for n, p in enumerate(sleeping, 1)}
+    bench.agent("a2")
+    scaler.tick(0.0)
+
+    scaler.finish()
+
+    assert sleeping[0].wait(60) == -signal.SIGTERM
+    assert sleeping[1].poll() is None
+    sleeping[1].kill()
+    sleeping[1].wait()
 
 
 def test_an_agent_that_is_refused_has_failed_to_start(bench: Bench) -> None:

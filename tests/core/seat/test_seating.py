@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -268,7 +269,7 @@ def test_a_seat_that_is_given_up_is_cancelled_also_where_that_fails(site: Site, 
 
 
 def test_who_gives_a_seat_up_cancels_also_who_sits_there_before_and_waits_for_both(
-    site: Site, seat: Seat
+    site: Site, seat: Seat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_submitted(
         site.paths.allocation(seat.allocation), Submitted(ids=("1",), elements=(seat.job,))
@@ -276,7 +277,13 @@ def test_who_gives_a_seat_up_cancels_also_who_sits_there_before_and_waits_for_bo
     site.sit(seat)
     successor = site.seating.succeed(seat)
     leaving = threading.Timer(0.2, site.sit, (seat,), {"left": "told to leave"})
-    leaving.start()
+    cancel = site.slurm.cancel
+
+    def cancel_and_let_leave(ids: Sequence[str], elements: Sequence[str] | None = None) -> None:
+        cancel(ids, elements)
+        leaving.start()
+
+    monkeypatch.setattr(site.slurm, "cancel", cancel_and_let_leave)
 
     site.seating.give_up()
 

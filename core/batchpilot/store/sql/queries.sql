@@ -157,6 +157,9 @@ INSERT INTO outcome (segment, rows) VALUES (?, ?)
 -- name: read_outcome
 SELECT segment, rows FROM outcome WHERE id = ?
 
+-- name: columns
+SELECT t.name, c.name, c.type FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'
+
 -- name: all_outcomes
 SELECT id, segment, rows FROM outcome ORDER BY id
 

@@ -3,7 +3,8 @@
 Offered are the classes that this agent can serve: of its pool, within its cores, memory and
 devices, and with a walltime, or what their jobs have taken so far, that ends before its allocation
 does. Nothing is claimed ahead behind
-long jobs, where it would only wait while other agents are idle.
+long jobs, where it would only wait while other agents are idle. What a broker gives once more, that
+was killed and has forgotten its last claims, runs no second time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from batchpilot_broker.nouns import Chunk, ResourceClass
 
 from .dispatcher import OVERTAKEN, Dispatcher
 from .holdings import Holdings, Pace
+from .ledger import Ledger
 from .link import Link
 from .walltime import Walltime
 from .work import Order, Work
@@ -33,6 +35,7 @@ class Claimer:
     Args:
         settings: What the agent may use.
         holdings: What it holds.
+        ledger: Knows what has ended here.
         link: The broker.
         dispatcher: Starts what was claimed at once.
         pace: Tells which slots are free soon.
@@ -47,6 +50,7 @@ class Claimer:
         *,
         settings: Settings,
         holdings: Holdings,
+        ledger: Ledger,
         link: Link,
         dispatcher: Dispatcher,
         pace: Pace,
@@ -54,6 +58,7 @@ class Claimer:
     ) -> None:
         self._settings = settings
         self._holdings = holdings
+        self._ledger = ledger
         self._link = link
         self._dispatcher = dispatcher
         self._pace = pace
@@ -112,6 +117,9 @@ class Claimer:
             return
         if chunk is None:
             self.dry = True
+            return
+        if chunk.id in self._holdings.works or self._ledger.ended_before(chunk.id):
+            _log.warning("chunk %d comes again: the broker has lost its claim", chunk.id)
             return
         _log.debug("chunk %d of %d jobs", chunk.id, chunk.size, extra={"chunk": chunk.id})
         self._holdings.add(Work(chunk=chunk, claimed=now))

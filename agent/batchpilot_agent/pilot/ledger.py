@@ -57,6 +57,10 @@ class Finished:
     seconds: float
 
 
+REMEMBERED = 1000
+"""Chunks that are known to have ended: a broker that is killed may forget its last 2 s."""
+
+
 class WriteStalled(Exception):
     """Say that a frame cannot be written now."""
 
@@ -78,6 +82,7 @@ class Ledger:
         self._logs = _create(settings.paths.job_logs(settings.agent), settings)
         self._waiting: deque[bytes | Finished] = deque()
         self.finished: deque[Finished] = deque()
+        self._ended: deque[int] = deque(maxlen=REMEMBERED)
 
     @property
     def logs(self) -> SegmentWriter:
@@ -120,10 +125,18 @@ class Ledger:
 
     def ended(self, work: Work) -> None:
         """Write that every job of a chunk is accounted for."""
+        self._ended.append(work.chunk.id)
         self._put(
             pack_frame(Kind.CHUNK_ENDED, ENDED.pack(work.chunk.id, work.seconds, work.ran)),
             Finished(chunk=work.chunk.id, jobs=work.ran, seconds=work.seconds),
         )
+
+    def ended_before(self, chunk: int) -> bool:
+        """Tell whether a chunk has ended here of late; the broker then hears of it once more."""
+        known = chunk in self._ended
+        if known:
+            self._put(Finished(chunk=chunk, jobs=0, seconds=0.0))
+        return known
 
     def tick(self, _now: float) -> None:
         """Try again what could not be written."""

@@ -183,6 +183,7 @@ class Pilot:
         self.claimer = Claimer(
             settings=settings,
             holdings=holdings,
+            ledger=self.ledger,
             link=self.link,
             dispatcher=self.dispatcher,
             pace=self.pace,

@@ -40,6 +40,21 @@ def test_a_slot_that_ended_goes_on_with_the_next_chunk_at_once(stage: Stage) -> 
     assert stage.broker.finished == [(1, 2)]
 
 
+def test_what_a_broker_has_forgotten_to_be_claimed_runs_no_second_time(stage: Stage) -> None:
+    stage.feed(chunk_of(1), chunk_of(2))
+    first, second = stage.busy
+    first.run_all()
+    stage.step()
+    stage.feed(chunk_of(1), chunk_of(2), chunk_of(3))
+
+    assert [slot.jobs for slot in stage.busy] == [[200], [300]]
+    assert stage.broker.finished == [(1, 1), (1, 0)]
+    assert stage.broker.leases == {2: "a1", 3: "a1"}
+    second.run_all()
+    stage.step()
+    assert stage.broker.finished[2:] == [(2, 1)]
+
+
 def test_nothing_is_claimed_ahead_behind_a_job_that_stands_alone(stage: Stage) -> None:
     stage.feed(*(chunk_of(n) for n in range(1, 6)))
 

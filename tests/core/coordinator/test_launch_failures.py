@@ -66,7 +66,7 @@ def test_an_agent_that_has_worked_did_not_fail_to_start(bench: Bench) -> None:
 
 def test_who_was_started_and_has_not_come_is_ended_with_the_coordinator(bench: Bench) -> None:
     scaler = Scaler(bench.desk)
-    sleeping = [subprocess.Popen(["sleep", "600"]) for _ in range(2)]
+    sleeping = [subprocess.Popen(["/bin/sleep", "600"]) for _ in range(2)]
     scaler._started = {f"a{n}": _Starting("local", p) for n, p in enumerate(sleeping, 1)}
     bench.agent("a2")
     scaler.tick(0.0)

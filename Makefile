@@ -13,7 +13,7 @@ DEVELOPS := $(VENV)/.develops
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test pyc check bench soak venv dev clean
+.PHONY: help demo test pyc helm check bench soak venv dev clean
 
 help: ## Tell what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -23,12 +23,15 @@ demo: $(RUNS) ## Compare learners on real data: the whole machine at work on thi
 
 test: $(DEVELOPS) ## Install what the tests need, run all checks, then all tests
 	@scripts/test-deps
-	@$(MAKE) --no-print-directory -j2 check pyc
+	@$(MAKE) --no-print-directory -j3 check pyc helm
 	$(BIN)/python -m pytest -n 6 $(ARGS)
 
 pyc: $(DEVELOPS) ## Compile the tests once, not in each of the processes that run them
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --collect-only -qqq >$(VENV)/.collected \
 		|| { cat $(VENV)/.collected; exit 1; }
+
+helm: $(DEVELOPS) ## Get the helm that renders the chart in tests, once
+	@$(BIN)/python -m tests.helm.binary
 
 check: $(DEVELOPS) ## Lint, format, types, architecture, dependencies, spelling
 	$(BIN)/ruff check .

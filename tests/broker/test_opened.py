@@ -33,7 +33,8 @@ from batchpilot_broker.server import (
 )
 
 
-PORTS = range(20000, 40000)
+FIRST = 10000 + os.getpid() % 50 * 100  # below those of other tests; another run has its own
+PORTS = range(FIRST, FIRST + 100)
 FASTER = """#!{python}
 import os, re, signal, socket, sys
 from pathlib import Path
@@ -48,6 +49,12 @@ if port and not Path("{pid}").exists():
 os.execv("{real}", ["{real}", *sys.argv[1:]])
 """
 """A server at whose port somebody else listens when it first comes."""
+
+
+@pytest.fixture(autouse=True)
+def ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take ports that no other test takes between two looks."""
+    monkeypatch.setenv("BATCHPILOT_BROKER_PORTS", f"{PORTS[0]}-{PORTS[-1]}")
 
 
 def lost(access: Access) -> None:
@@ -110,7 +117,6 @@ def test_where_a_rival_has_taken_its_port_it_comes_back_at_another_one_with_its_
     place: Place, rival: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BATCHPILOT_BROKER_LISTEN", "127.0.0.1")
-    monkeypatch.setenv("BATCHPILOT_BROKER_PORTS", "20000-40000")
     start_server(place.paths, place.instance, generation=0)
     opened = open_to_network(place.paths, place.instance)
     asked(opened, "SET", "bp:kept", "1")
@@ -139,8 +145,10 @@ def test_where_a_stranger_answers_at_its_port_it_comes_back_at_another_one(
     serving = HTTPServer((host, port), BaseHTTPRequestHandler)
     with serving, ThreadPoolExecutor(1) as thread:
         thread.submit(serving.serve_forever)
-        again = ensure_server(place.paths, place.instance)
-        serving.shutdown()
+        try:
+            again = ensure_server(place.paths, place.instance)
+        finally:
+            serving.shutdown()
 
     assert tcp_places(again.urls)[0][1] != port
 
@@ -157,7 +165,6 @@ def test_where_somebody_is_faster_at_the_port_it_had_chosen_it_comes_back_at_ano
     binary.chmod(0o700)
     monkeypatch.setenv("BATCHPILOT_BROKER_BIN", str(binary))
     monkeypatch.setenv("BATCHPILOT_BROKER_LISTEN", "127.0.0.1")
-    monkeypatch.setenv("BATCHPILOT_BROKER_PORTS", f"{PORTS.start}-{PORTS.stop}")
 
     again = ensure_server(place.paths, place.instance)
     os.kill(int(pid.read_text()), signal.SIGKILL)

@@ -58,7 +58,7 @@ class Bed(ABC):
     words: str
     signal: str = "SIGTERM"
     tells_failure: bool = True
-    patience: float = 1.0
+    patience: float = 30.0
     _numbers: Iterator[int] = field(default_factory=count)
     _ids: list[str] = field(default_factory=list)
 
@@ -162,7 +162,7 @@ class FakeBed(Bed):
     def change(self, **changes: Any) -> None:
         """Change how the farm behaves."""
         self.farm.settings = replace(self.farm.settings, **changes)
-        give(self.farm.root, self.recorder.user)
+        give(self.farm.root / "settings.json", self.recorder.user)
 
     def down(self) -> None:
         """Take the daemon away."""
@@ -225,6 +225,7 @@ _FAKES: dict[str, dict[str, Any]] = {
         "words": "No such queue",
         "refusal": "User <tester>: Pending job threshold reached. Job not submitted.",
         "signal": "SIGUSR2",
+        "patience": 8.0,  # these wait for ever, once they have said so
     },
     "SGE": {
         **_IN_QUEUE,
@@ -235,8 +236,8 @@ _FAKES: dict[str, dict[str, Any]] = {
         "tells_failure": False,
     },
 }
-_LIMITS = {"LSF": [("USR2", 0.0), ("KILL", 2.0)], "SGE": [("KILL", 0.0)]}
-_KILLS = {"LSF": [("INT", 0.0), ("TERM", 1.0), ("KILL", 2.0)], "SGE": [("KILL", 0.0)]}
+_LIMITS = {"LSF": [("USR2", 0.0), ("KILL", 20.0)], "SGE": [("KILL", 0.0)]}
+_KILLS = {"LSF": [("INT", 0.0), ("TERM", 1.0), ("KILL", 20.0)], "SGE": [("KILL", 0.0)]}
 
 OpenBed = Callable[..., AbstractContextManager[Bed]]
 
@@ -284,7 +285,6 @@ def _open_real(testbed: SlurmTestbed, name: str) -> Iterator[RealSlurm]:
             unknown="999999_1",
             elsewhere={"partition": "nosuch"},
             words="Invalid partition name specified",
-            patience=30.0,
             testbed=testbed,
         )
         try:

@@ -9,6 +9,8 @@ def test_one_agent_can_be_cancelled(bed: Bed) -> None:
     request = bed.request(agents=3)
     submitted = bed.submit(request)
     bed.wait_for(submitted, "running", "running", "running")
+    for element in (1, 2, 3):
+        assert bed.said(request, element)  # it listens by now
 
     bed.launcher.cancel(submitted.ids, [submitted.elements[1]])
 

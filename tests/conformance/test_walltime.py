@@ -16,13 +16,16 @@ from batchpilot_agent.launchers.inside import ask_end
 from .conftest import Bed, RealSlurm
 
 
+@pytest.mark.timeout(240)
 def test_the_end_of_the_walltime_is_told_to_the_agent_and_no_failure(bed: Bed) -> None:
-    bed.hasten()
     request = bed.request(agents=2, walltime=60.0)
     submitted = bed.submit(request)
     bed.wait_for(submitted, "running", "running")
+    for element in (1, 2):
+        assert bed.said(request, element)  # it listens by now
 
-    bed.wait_for(submitted, "ended", "ended", seconds=110.0)
+    bed.hasten()
+    bed.wait_for(submitted, "ended", "ended", seconds=150.0)
 
     told = [said["told"] for said in bed.said(request)[1:]]
     assert told == ([bed.signal] if bed.signal else [])
@@ -33,15 +36,17 @@ def test_a_job_without_a_walltime_may_ask_when_the_site_ends_it(bed: Bed) -> Non
     limit = bed.limit()
     before = time.time()
     request = bed.request(walltime=0.0)
-    bed.submit(request)
+    submitted = bed.submit(request)
+    bed.wait_for(submitted, "running")
     environment = bed.said(request)[0]["env"]
     element = read_allocation(environment, "").element
     now = time.time()
 
     said = ask_end(environment, element, bed.recorder, now=now, began=now)
+    asking = time.time() - now
 
     assert said.words == ""
-    assert before + limit - 2.0 <= said.ends <= now + limit + 2.0
+    assert before + limit - asking - 2.0 <= said.ends <= now + limit + 2.0
     bed.open()
 
 

@@ -56,7 +56,7 @@ class Settings:
     forget: float = 3600.0
     history: bool = False
     kill: list[tuple[str, float]] = field(default_factory=lambda: [("TERM", 0.0), ("KILL", 2.0)])
-    limit: list[tuple[str, float]] = field(default_factory=lambda: [("TERM", 0.0), ("KILL", 2.0)])
+    limit: list[tuple[str, float]] = field(default_factory=lambda: [("TERM", 0.0), ("KILL", 20.0)])
     usual: float = 0.0
     refuse: list[str] = field(default_factory=list)
 

@@ -86,7 +86,7 @@ class Host:
             stderr=subprocess.DEVNULL,  # what unshare says when it is killed
             start_new_session=True,
         )
-        wait_until(ready.exists, 20.0)
+        wait_until(ready.exists)
         self.init = _first_child(self._process.pid)
 
     def start(self, code: str, *words: object, **variables: str) -> subprocess.Popen[str]:
@@ -123,10 +123,15 @@ class Host:
         ]
 
     def freeze(self, word: str = "") -> list[int]:
-        """Stop processes of the host, by default all; return which."""
-        frozen = self.processes(word)
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+        """Stop processes of the host, by default all; return which.
+
+        Among them may be a child that has not become another program yet.
+        """
+        frozen = []
+        for pid in self.processes(word):
+            with suppress(ProcessLookupError):  # it was such a child
+                os.kill(pid, signal.SIGSTOP)
+                frozen.append(pid)
         return frozen
 
     def crash(self) -> float:
@@ -134,7 +139,7 @@ class Host:
         moment = time.monotonic()
         with suppress(ProcessLookupError):
             os.kill(self.init, signal.SIGKILL)
-        self._process.wait(20)
+        self._process.wait(60)
         return moment
 
 

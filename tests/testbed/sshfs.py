@@ -62,7 +62,7 @@ class Shared:
                 start_new_session=True,
             )
         self._ends.callback(_end, place, client, server)
-        wait_until(lambda: client.poll() is not None or os.path.ismount(place), 20.0)
+        wait_until(lambda: client.poll() is not None or os.path.ismount(place))
         assert client.poll() is None, "sshfs has ended"
         return place
 
@@ -75,4 +75,4 @@ def _end(place: Path, *processes: subprocess.Popen[bytes]) -> None:
     subprocess.run(["/bin/umount", "--lazy", str(place)], check=False)
     for process in processes:
         process.terminate()
-        process.wait(20)
+        process.wait(60)

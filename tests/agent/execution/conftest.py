@@ -40,7 +40,7 @@ from batchpilot_broker.frames import (
 from batchpilot_broker.paths import RegistryPaths
 
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 SLOTS = 4
 
 

@@ -141,7 +141,7 @@ def test_an_import_that_fails_is_told_with_its_traceback(
     assert message == "No module named 'there_is_no_such_module'"
     assert "import there_is_no_such_module" in traceback
     assert "batchpilot_agent" not in traceback
-    assert template.process.wait(20) == 1
+    assert template.process.wait(60) == 1
 
 
 @pytest.mark.parametrize("part", ["manifest", "function", "more_args", "module"])

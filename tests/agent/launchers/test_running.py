@@ -24,8 +24,8 @@ def test_a_command_tells_its_code_and_its_words() -> None:
 
 
 def test_a_command_that_waits_for_ever_is_ended_with_all_it_started(until: Until) -> None:
-    with pytest.raises(LaunchPostponed, match="did not end within 1 s: still trying ") as caught:
-        Runner(patience=1.0)(["sh", "-c", "sleep 1000 & echo still trying $!; wait"])
+    with pytest.raises(LaunchPostponed, match="did not end within 5 s: still trying ") as caught:
+        Runner(patience=5.0)(["sh", "-c", "sleep 1000 & echo still trying $!; wait"])
 
     child = int(caught.value.message.split()[-1])
     until(lambda: not is_running(child))
@@ -46,10 +46,10 @@ def test_what_a_command_leaves_behind_keeps_nobody_waiting_for_its_code(ends: st
 def test_a_command_is_ended_also_where_what_it_left_behind_is_not() -> None:
     began = time.monotonic()
 
-    with pytest.raises(LaunchPostponed, match="did not end within 1 s: left ") as caught:
-        Runner(patience=1.0)(["bash", "-c", "setsid sleep 60 & echo left $!; sleep 60"])
+    with pytest.raises(LaunchPostponed, match="did not end within 5 s: left ") as caught:
+        Runner(patience=5.0)(["bash", "-c", "setsid sleep 60 & echo left $!; sleep 60"])
 
-    assert time.monotonic() - began < 20.0
+    assert time.monotonic() - began < 50.0
     os.kill(int(caught.value.message.split()[-1]), signal.SIGKILL)
 
 
@@ -74,7 +74,10 @@ def test_much_is_read_and_written_at_once() -> None:
 
 
 def is_running(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_command_that_is_not_there_is_refused_by_name() -> None:

@@ -131,8 +131,14 @@ class Bench:
         return chunk
 
     def agent(self, name: str = "a1", *, slots: int = 1, **options: Any) -> subprocess.Popen[bytes]:
-        """Start an agent."""
+        """Start an agent while a coordinator lives."""
         self.broker.alive(1)
+        return self.lone_agent(name, slots=slots, **options)
+
+    def lone_agent(
+        self, name: str = "a1", *, slots: int = 1, **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start an agent; whether a coordinator lives is not touched."""
         process = launch_local(self.paths, agent_id=name, pool="local", slots=slots, **options)
         self.agents.append(process)
         return process
@@ -170,7 +176,7 @@ class Bench:
                 found[job] = Row(pos, job, attempt, Outcome(outcome), Reason(reason), *rest)
         return found
 
-    def await_rows(self, *jobs: int, seconds: float = 20.0) -> dict[int, Row]:
+    def await_rows(self, *jobs: int, seconds: float = 60.0) -> dict[int, Row]:
         """Wait until the outcomes of some jobs are told."""
         wait_until(lambda: set(jobs) <= self.rows().keys(), seconds)
         return self.rows()
@@ -213,7 +219,7 @@ class Bench:
                 process.terminate()
         for process in self.agents:
             try:
-                process.wait(20)
+                process.wait(60)
             finally:
                 process.kill()
 

@@ -27,12 +27,16 @@ def alive(pid: int) -> bool:
         return False
 
 
-def kill_session(leader: int, number: int) -> None:
-    """End all processes of a session, as PBS does."""
-    members = [pid for pid, one in process_table().items() if one.session == leader]
-    for pid in members:
+def strike(pids: list[int], number: int) -> None:
+    """Send a signal to each process that is still there."""
+    for pid in pids:
         with suppress(ProcessLookupError):  # it has just ended
             os.kill(pid, number)
+
+
+def kill_session(leader: int, number: int) -> None:
+    """End all processes of a session, as PBS does."""
+    strike([pid for pid, one in process_table().items() if one.session == leader], number)
 
 
 def kill_group(leader: int, number: int) -> None:
@@ -106,7 +110,7 @@ def test_it_returns_the_pilots_code_and_removes_the_scratch(
     )
     kept.append(Kept(tmp_path, pilot))
 
-    assert kept[0].process.wait(20) == 7
+    assert kept[0].process.wait(60) == 7
     assert kept[0].told("modes") == "['0o700', '0o700']"
     assert not kept[0].scratch.exists()
 
@@ -122,7 +126,7 @@ def test_it_takes_nothing_that_is_there_already_and_leaves_it_alone(
         (tmp_path / "scratch").mkdir(mode=0o777)
     kept.append(Kept(tmp_path, "tell('flown')"))
 
-    assert kept[0].process.wait(20) == 1
+    assert kept[0].process.wait(60) == 1
     assert not (tmp_path / "flown").exists()
     assert not list((tmp_path / "scratch").iterdir())
 
@@ -133,10 +137,8 @@ def test_it_removes_what_an_agent_has_left_whose_processes_were_all_killed(
     kept.append(Kept(tmp_path, "tell('ready')\ntime.sleep(60)"))
     kept[0].told("ready")
     processes = kept[0].processes
-    for pid in processes:
-        os.kill(pid, signal.SIGSTOP)  # as if it were one blow
-    for pid in processes:
-        os.kill(pid, signal.SIGKILL)
+    strike(processes, signal.SIGSTOP)  # as if it were one blow
+    strike(processes, signal.SIGKILL)
     until(lambda: kept[0].process.poll() and not any(map(alive, processes)))
     left = tmp_path / "batchpilot-0123456789ab"
     kept[0].scratch.rename(left)
@@ -152,7 +154,7 @@ def test_it_removes_what_an_agent_has_left_whose_processes_were_all_killed(
 def test_a_pilot_that_raises_is_a_failure(kept: list[Kept], tmp_path: Path) -> None:
     kept.append(Kept(tmp_path, "raise RuntimeError('broken')"))
 
-    assert kept[0].process.wait(20) == 70
+    assert kept[0].process.wait(60) == 70
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
@@ -165,7 +167,7 @@ def test_it_passes_signals_on(kept: list[Kept], tmp_path: Path, number: signal.S
     kept[0].told("ready")
     kept[0].process.send_signal(number)
 
-    assert kept[0].process.wait(20) == 40 + number
+    assert kept[0].process.wait(60) == 40 + number
 
 
 def test_it_ends_marked_processes_and_orphans_without_a_marker(
@@ -183,7 +185,7 @@ tell('pids', f'{{marked.pid}} {{deaf.pid}} {{orphan}}')
 os.kill(os.getpid(), 9)"""
     kept.append(Kept(tmp_path, pilot))
 
-    assert kept[0].process.wait(20) == 128 + 9
+    assert kept[0].process.wait(60) == 128 + 9
     assert not any(alive(int(pid)) for pid in kept[0].told("pids").split())
     assert not kept[0].scratch.exists()
 
@@ -217,23 +219,34 @@ def test_when_it_dies_the_scratch_is_removed_once_the_pilot_has_left(
     assert kept[0].told("told") == "True"
 
 
-LEAVES = f"""
+def leaves(code: str) -> str:
+    """Return lines of a pilot that start what a job may start, in a session of its own.
+
+    Args:
+        code: What is started: Python that prints a line when it is ready; it is passed the keeper's
+            pid and a path.
+    """
+    return f"""
 environment = {{**{MARKERS!r}, 'PATH': os.environ['PATH']}}
-code = 'import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)'
 left = subprocess.Popen(
-    [sys.executable, '-c', code], start_new_session=True, env=environment, stdout=subprocess.PIPE
+    [sys.executable, '-c', {code!r}, str(os.getppid()), str(here / 'outlived')],
+    start_new_session=True,
+    env=environment,
+    stdout=subprocess.PIPE,
 )
 left.stdout.readline()
 tell('left', left.pid)
 """
-"""Lines of a pilot that start what a job may start: deaf, and in a session of its own."""
+
+
+DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
 
 
 @pytest.mark.parametrize("how", [kill_group, kill_session], ids=["group", "session"])
 def test_what_jobs_left_is_ended_when_all_are_killed_at_once(
     kept: list[Kept], tmp_path: Path, until: Until, how: Callable[[int, int], None]
 ) -> None:
-    kept.append(Kept(tmp_path, LEAVES + "time.sleep(60)"))
+    kept.append(Kept(tmp_path, leaves(DEAF) + "time.sleep(60)"))
     left = int(kept[0].told("left"))
     processes = kept[0].processes
     assert len(processes) == 3
@@ -241,7 +254,7 @@ def test_what_jobs_left_is_ended_when_all_are_killed_at_once(
     how(kept[0].process.pid, signal.SIGTERM)
     how(kept[0].process.pid, signal.SIGKILL)
 
-    until(lambda: not alive(left), 10.0)
+    until(lambda: not alive(left), 30.0)
     until(lambda: not kept[0].scratch.exists())
     until(lambda: not any(map(alive, processes)))
 
@@ -249,14 +262,26 @@ def test_what_jobs_left_is_ended_when_all_are_killed_at_once(
 def test_what_jobs_left_is_ended_when_the_keeper_is_killed_over_it(
     kept: list[Kept], tmp_path: Path, until: Until
 ) -> None:
-    kept.append(Kept(tmp_path, LEAVES + "os.kill(os.getpid(), 9)"))
+    killer = (
+        "import os, pathlib, signal, sys, time\n"
+        "def kill_the_keeper(*_):\n"
+        "    signal.signal(15, signal.SIG_IGN)\n"
+        "    os.kill(int(sys.argv[1]), 9)\n"
+        "    pathlib.Path(sys.argv[2]).touch()\n"
+        "signal.signal(15, kill_the_keeper)\n"
+        "print(flush=True)\n"
+        "time.sleep(60)"
+    )
+    pilot = "while not (here / 'die').exists():\n    time.sleep(0.01)\nos.kill(os.getpid(), 9)"
+    kept.append(Kept(tmp_path, leaves(killer) + pilot))
     left = int(kept[0].told("left"))
     processes = kept[0].processes
-    until(lambda: sum(map(alive, processes)) == 2)
-    kept[0].process.kill()
+    assert len(processes) == 3
+    (tmp_path / "die").touch()
 
-    assert alive(left)
-    until(lambda: not any(map(alive, [left, *processes])), 10.0)
+    assert kept[0].told("outlived") == ""
+    assert kept[0].process.wait(60) == -signal.SIGKILL
+    until(lambda: not any(map(alive, [left, *processes])), 30.0)
 
 
 def test_nobody_is_left_when_it_has_ended(kept: list[Kept], tmp_path: Path) -> None:
@@ -266,6 +291,6 @@ def test_nobody_is_left_when_it_has_ended(kept: list[Kept], tmp_path: Path) -> N
     processes = kept[0].processes
     (tmp_path / "end").touch()
 
-    assert kept[0].process.wait(20) == 0
+    assert kept[0].process.wait(60) == 0
     assert len(processes) == 3
     assert not any(map(alive, processes))

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -106,15 +105,16 @@ def test_a_job_over_its_walltime_expires_alone(bench: Bench) -> None:
         time.sleep(seconds)
         return seconds
 
-    resources = ResourceClass(walltime=0.3)
+    resources = ResourceClass(walltime=3.0)
     bench.feed(bench.epoch(work), [(0.0,), (600.0,), (0.0,)], resources=resources)
     bench.agent()
     rows = bench.await_rows(100, 101, 102)
 
     assert [rows[j].outcome for j in (100, 102)] == [Outcome.DONE] * 2
     assert (rows[101].outcome, rows[101].reason) == (Outcome.EXPIRED, Reason.WALLTIME)
-    assert msgpack.unpackb(bench.body(rows[101])) == "walltime of 0.3 s exceeded"
-    assert 0.3 <= rows[101].ended - rows[101].started < 2
+    assert msgpack.unpackb(bench.body(rows[101])) == "walltime of 3 s exceeded"
+    lasted = rows[101].ended - rows[101].started
+    assert 3.0 - 0.01 <= lasted < 60  # by the system's clock, which may be slewed
 
 
 def test_a_job_over_its_memory_expires_with_its_children(bench: Bench, marks: Marks) -> None:
@@ -149,7 +149,7 @@ def test_sigterm_hands_back_what_has_not_begun_and_lets_the_rest_end(
     wait_until(bench.handed_back)
     marks.set("end a")
 
-    assert agent.wait(20) == 0
+    assert agent.wait(60) == 0
     assert bench.rows().keys() == {100}
     assert bench.handed_back() == [(1, [[101, 101]], "unstarted", False)]
     assert {"kind": "bye", "agent": "a1", "reason": "drain"} in bench.events
@@ -163,7 +163,7 @@ def test_after_the_grace_running_jobs_are_handed_back(bench: Bench, marks: Marks
     wait_until(lambda: marks.has("a"))
     agent.terminate()
 
-    assert agent.wait(20) == 0
+    assert agent.wait(60) == 0
     assert bench.rows() == {}
     assert bench.handed_back() == [(1, [[100, 100]], "drain", False)]
 
@@ -174,7 +174,7 @@ def test_stop_gives_no_grace(bench: Bench, marks: Marks) -> None:
     wait_until(lambda: marks.has("a"))
     bench.broker.control("a1", "stop")
 
-    assert agent.wait(20) == 0
+    assert agent.wait(60) == 0
     assert bench.handed_back() == [(1, [[100, 100]], "stop", False)]
 
 
@@ -191,11 +191,11 @@ def test_a_job_may_hand_itself_back_when_told_to_go(bench: Bench, marks: Marks) 
         time.sleep(600)
 
     bench.feed(bench.epoch(work), [("a",)])
-    agent = bench.agent(grace=0.1)
+    agent = bench.agent(grace=600)
     wait_until(lambda: marks.has("a"))
     agent.terminate()
 
-    assert agent.wait(20) == 0
+    assert agent.wait(60) == 0
     assert marks.has("checkpoint")
     assert bench.handed_back() == [(1, [[100, 100]], "handed back", False)]
 
@@ -213,23 +213,29 @@ def test_kill_of_the_pilot_leaves_nothing_running(bench: Bench, marks: Marks) ->
     pids = list(map(int, marks.get("a").split()))
     os.kill(pilot_of(bench), signal.SIGKILL)
 
-    assert agent.wait(20) == 128 + signal.SIGKILL
+    assert agent.wait(60) == 128 + signal.SIGKILL
     assert not any(map(alive, pids))
     assert bench.rows() == {}
 
 
 def test_when_the_keeper_is_killed_the_pilot_drains(bench: Bench, marks: Marks) -> None:
-    bench.feed(bench.epoch(marks.waiting()), [("a",)])
+    def work(name: str) -> None:
+        marks.set(name, os.environ["TMPDIR"])
+        marks.wait(f"end {name}")
+
+    bench.feed(bench.epoch(work), [("a",)])
     agent = bench.agent()
     wait_until(lambda: marks.has("a"))
-    pilot = pilot_of(bench)
+    pilot, scratch = pilot_of(bench), Path(marks.get("a")).parent
+    assert scratch.name.startswith("batchpilot-")
+    assert scratch.is_dir()
     agent.kill()
     agent.wait()
     marks.set("end a")
 
     assert bench.await_rows(100)[100].outcome is Outcome.DONE
     wait_until(lambda: not alive(pilot))
-    assert not list(Path(tempfile.gettempdir()).glob(f"batchpilot-a1-{agent.pid}"))
+    wait_until(lambda: not scratch.exists())
 
 
 def test_kill_of_the_whole_process_group_leaves_no_program_of_a_job(
@@ -245,7 +251,7 @@ def test_kill_of_the_whole_process_group_leaves_no_program_of_a_job(
     wait_until(lambda: marks.has("begun"))
     os.killpg(agent.pid, signal.SIGKILL)
 
-    wait_until(lambda: not alive(int(marks.get("begun"))), 10.0)
+    wait_until(lambda: not alive(int(marks.get("begun"))), 30.0)
 
 
 def test_a_template_killed_by_a_job_loses_that_job_only(bench: Bench) -> None:
@@ -281,6 +287,7 @@ def test_a_template_that_dies_while_nothing_runs_is_replaced(bench: Bench) -> No
     bench.feed(epoch, [(1,)])
     agent = bench.agent(slots=2)
     bench.await_rows(100)
+    wait_until(lambda: bench.notes(Kind.CHUNK_ENDED))
     (template,) = (p for p in psutil.process_iter() if is_template_of(p, bench, "a1"))
     template.kill()
     wait_until(lambda: f"{epoch[:12]} ended: signal 9" in bench.words())

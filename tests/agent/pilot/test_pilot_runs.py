@@ -34,6 +34,7 @@ def test_a_chunk_is_run_reported_and_finished(bench: Bench) -> None:
     chunk = bench.feed(bench.epoch(double), [(1,), (2,), (3,)])
     bench.agent()
     rows = bench.await_rows(100, 101, 102)
+    wait_until(lambda: bench.notes(Kind.CHUNK_ENDED))
 
     assert [pickle.loads(bench.body(rows[job])) for job in (100, 101, 102)] == [2, 4, 6]  # noqa: S301 - our own bytes
     assert {row.outcome for row in rows.values()} == {Outcome.DONE}
@@ -47,7 +48,8 @@ def test_reports_join_without_gaps_from_the_start_of_the_segment(bench: Bench) -
     for _ in range(5):
         bench.feed(epoch, [(1,)] * 50)
     bench.agent(slots=2)
-    bench.await_rows(*range(100, 150), *range(500, 550))
+    bench.await_rows(*(100 * chunk + job for chunk in range(1, 6) for job in range(50)))
+    wait_until(lambda: len(bench.notes(Kind.CHUNK_ENDED)) == 5)
     spans = [(report.start, report.end) for report in bench.reports]
 
     assert spans[0][0] == 0
@@ -140,7 +142,7 @@ def test_what_does_not_fit_is_not_claimed(bench: Bench) -> None:
     bench.agent(slots=2, memory=1000.0)
 
     assert set(bench.await_rows(500)) == {500}
-    assert not bench.broker.leases() or set(bench.broker.leases()) == {5}
+    assert set(bench.broker.leases()) <= {5}
 
 
 def test_threads_hash_seed_and_marker_are_in_the_environment(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -214,12 +215,17 @@ def test_stretches_are_bounded_and_join(segment: Path, tail: SegmentTail) -> Non
     assert all(a.end == b.start for a, b in itertools.pairwise(stretches))
 
 
-def test_a_job_costs_about_a_microsecond(segment: Path, tail: SegmentTail) -> None:
+def seconds_to_read(segment: Path) -> float:
+    with closing(SegmentTail(segment)) as tail:
+        begun = time.process_time()
+        while tail.read() is not None:
+            pass
+        return time.process_time() - begun
+
+
+def test_a_job_costs_about_a_microsecond(segment: Path) -> None:
     append(segment, *(row(job) for job in range(50_000)))
-    begun = time.process_time()
-    while tail.read() is not None:
-        pass
-    each = (time.process_time() - begun) / 50_000
+    each = min(seconds_to_read(segment) for _ in range(5)) / 50_000
 
     assert each < 4e-6  # measured 0.7 on an idle machine; this one may be busy
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 
+MET_SECONDS = 60.0
+
 _kept: list[bytes] = []
 
 
@@ -16,6 +18,18 @@ def traced(i: int, seconds: float) -> tuple[float, float, int]:
     began = time.monotonic()
     time.sleep(seconds)
     return began, time.monotonic(), os.getpid() * (i > 0)
+
+
+def meeting(i: int, first: list[int], place: str, seconds: float) -> tuple[float, float, int]:
+    """Be traced, and begin with a wait for the first jobs of all chunks where this is one."""
+    began = time.monotonic()
+    if i in first:
+        Path(place, f"met-{i}").touch()
+    others = [Path(place, f"met-{job}") for job in first if i in first]
+    while not all(path.exists() for path in others) and time.monotonic() - began < MET_SECONDS:
+        time.sleep(0.005)
+    _, ended, process = traced(i, seconds)
+    return began, ended, process
 
 
 def gated(i: int, gates: str, job: Any) -> int:
@@ -27,15 +41,15 @@ def gated(i: int, gates: str, job: Any) -> int:
 
 
 def hungry(i: int, megabytes: int, job: Any) -> dict[str, Any]:
-    """Use some memory for longer than it takes to notice it."""
+    """Use some memory for longer than it takes to notice it, whenever that is if it is too much."""
     _kept.append(b"x" * (megabytes << 20))
-    time.sleep(1.5)
+    time.sleep(60 if megabytes > job.resources["memory"] else 1.5)
     return {"i": i, "attempt": job.attempt, "memory": job.resources["memory"]}
 
 
-def slow(i: int, seconds: float, job: Any) -> dict[str, Any]:
-    """Take some seconds."""
-    time.sleep(seconds)
+def slow(i: int, seconds: list[float], job: Any) -> dict[str, Any]:
+    """Take some seconds, in each attempt others."""
+    time.sleep(seconds[job.attempt - 1])
     return {"i": i, "attempt": job.attempt, "walltime": job.resources["walltime"]}
 
 

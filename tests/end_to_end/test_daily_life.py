@@ -13,9 +13,10 @@ import pytest
 from tests.conftest import Until
 
 import batchpilot as bp
+from batchpilot import control
 from batchpilot_broker.host import runtime_dir
 
-from .conftest import MakeStudy, processes_of
+from .conftest import Held, MakeStudy, processes_of
 
 
 WAIT = 60
@@ -104,15 +105,20 @@ def test_the_peak_memory_of_each_job_is_measured(make_study: MakeStudy, isolatio
     assert after < 100
 
 
-def test_no_more_jobs_run_at_once_than_allowed(make_study: MakeStudy) -> None:
+def test_no_more_jobs_run_at_once_than_allowed(
+    make_study: MakeStudy, gate: Path, held: Held, until: Until
+) -> None:
     def spell(i: int) -> tuple[float, float]:
-        began = time.time()
+        began = time.monotonic()
+        held()
         time.sleep(0.05)
-        return began, time.time() + 0 * i
+        return began, time.monotonic() + 0 * i
 
     registry = make_study(pool=bp.pools.Local(slots=1, min_agents=2, max_agents=2))
     registry.batch_map(spell, i=range(8))
     registry.submit_jobs(max_concurrent_jobs=1)
+    until(lambda: len(control.agents(registry.paths)) == 2)
+    gate.touch()
     registry.wait_for_jobs(timeout=WAIT, progress=False)
 
     spells = sorted(registry.reduce_results_list())

@@ -194,7 +194,7 @@ def test_a_killed_demo_is_gone_on_with(where: Path, second: DemoRun, until: Unti
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until(lambda: ended(where) > kept + REDONE // 10)
+    until(lambda: ended(where) > kept + REDONE // 10, WITHIN)
     killed.kill()
     killed.wait()
     before = ended(where)
@@ -215,7 +215,7 @@ def test_a_killed_demo_is_gone_on_with(where: Path, second: DemoRun, until: Unti
 def test_nothing_of_the_demo_is_left_running(where: Path, first: DemoRun, until: Until) -> None:
     assert first.code == 0
 
-    until(lambda: processes_of(where) == [], 10.0)  # who tidies up after an agent ends after it
+    until(lambda: processes_of(where) == [])  # who tidies up after an agent ends after it
 
 
 def test_another_study_is_left_alone(tmp_path: Path) -> None:

@@ -167,6 +167,7 @@ def accuracy(predicted: Any, truth: Any) -> dict[str, float]:
     return {"accuracy": float((predicted == truth).mean()), "observations": len(truth)}
 
 
+@pytest.mark.timeout(240)  # it computes a lot
 def test_a_larger_study_comes_back_as_one_tidy_table(make_study: MakeStudy, tmp_path: Path) -> None:
     registry = made(make_study, tmp_path, "larger")
     sets = {"iris": load_iris, "wine": load_wine, "breast_cancer": load_breast_cancer}
@@ -179,7 +180,7 @@ def test_a_larger_study_comes_back_as_one_tidy_table(make_study: MakeStudy, tmp_
 
     ids = registry.add_experiments(parts, {**learners, "majority": None, "chance": None}, repls=50)
     registry.submit_jobs()
-    assert registry.wait_for_jobs(timeout=110, progress=False)
+    assert registry.wait_for_jobs(timeout=200, progress=False)
     frame = registry.results_frame()
 
     assert len(frame) == len(ids) == 3 * 2 * (2 + 2 + 1 + 1) * 50

@@ -96,6 +96,7 @@ def run(registry: ExperimentRegistry, ids: Any, **options: Any) -> list[Any]:
     return registry.reduce_results_list()
 
 
+@pytest.mark.timeout(240)  # it runs three registries
 def test_numbers_depend_neither_on_order_nor_on_chunks_nor_on_retries(make: Make) -> None:
     first = run(drawing(make, "first"), None, retries=1)
     backwards = list(range(15, 0, -1))
@@ -127,6 +128,7 @@ LEARNERS: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.timeout(240)  # it computes a lot
 def test_a_comparison_on_real_data_comes_back_as_one_tidy_table(make: Make) -> None:
     registry = make()
     for name, load in DATA.items():
@@ -140,7 +142,7 @@ def test_a_comparison_on_real_data_comes_back_as_one_tidy_table(make: Make) -> N
     )
 
     registry.submit_jobs()
-    registry.wait_for_jobs(timeout=100, progress=False)
+    registry.wait_for_jobs(timeout=200, progress=False)
     results = registry.results_frame()
 
     assert results.columns.tolist() == [

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -138,6 +139,7 @@ def test_the_session_is_as_it_was_before(
 
 def test_no_file_stays_open(make_study: MakeStudy) -> None:
     registry = run(make_study, HERE, change_all)
+    gc.collect()  # else what tests before this one have left is closed in between
     before = open_files()
 
     registry.submit_jobs([1, 2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -182,7 +183,8 @@ def gone_when_told(pid: int) -> bool:
     """Tell a process to go, again and again as the impatient do; return whether it has gone."""
     if not alive(pid):
         return True
-    os.kill(pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):  # it may have gone just now
+        os.kill(pid, signal.SIGTERM)
     return False
 
 

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,13 @@ import pytest
 
 import batchpilot as bp
 
-from .conftest import MakeStudy, Run
+from .conftest import HELD_SECONDS, MakeStudy, Run
 
 
 SEED = 42
 JOBS = 8
 Draws = list[tuple[float, float, float]]
+TWO_AGENTS = bp.pools.Local(slots=1, min_agents=2, max_agents=2)
 
 
 def drawn(i: int, job: Any) -> tuple[float, float, float]:
@@ -58,10 +61,23 @@ def results(
     return registry.reduce_results_list()
 
 
+def at_two_agents(fun: Callable[..., Any], place: Path) -> Callable[..., Any]:
+    """Return what waits, before it calls a function of a job, until another agent does so, too."""
+    place.mkdir()
+
+    def work(i: int, job: Any) -> Any:
+        (place / os.environ["BATCHPILOT_AGENT"]).touch()
+        end = time.monotonic() + HELD_SECONDS
+        while len(list(place.iterdir())) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        return fun(i, job)
+
+    return work
+
+
 WAYS: dict[str, tuple[bp.pools.Pool, dict[str, Any]]] = {
     "one slot": (bp.pools.Local(slots=1), {}),
     "two slots": (bp.pools.Local(slots=2), {}),
-    "two agents": (bp.pools.Local(slots=1, min_agents=2, max_agents=2), {}),
     "ids backwards": (bp.pools.Local(slots=2), {"ids": list(range(JOBS, 0, -1))}),
     "a process each": (bp.pools.Local(slots=2), {"isolation": "process"}),
     "in the session": (bp.pools.Interactive(), {}),
@@ -74,6 +90,13 @@ def test_draws_depend_on_seed_and_id_alone(make_study: MakeStudy, way: str) -> N
     pool, options = WAYS[way]
 
     assert results(make_study, pool, **options) == EXPECTED
+
+
+def test_draws_are_the_same_at_two_agents(make_study: MakeStudy, tmp_path: Path) -> None:
+    fun = at_two_agents(drawn, tmp_path / "agents")
+
+    assert results(make_study, TWO_AGENTS, fun) == EXPECTED
+    assert len(list((tmp_path / "agents").iterdir())) == 2
 
 
 def test_a_job_draws_the_same_when_it_runs_again(make_study: MakeStudy) -> None:
@@ -146,16 +169,15 @@ def test_numpy_is_seeded_whether_it_is_imported_before_or_inside_the_function(
     assert ended.stdout.strip() == f"{loaded} {[b for _, b, _ in EXPECTED]}"
 
 
-def test_the_hash_seed_is_the_same_at_all_agents(make_study: MakeStudy) -> None:
-    def hashed(i: int) -> tuple[int, str | None]:
-        import os
-
+def test_the_hash_seed_is_the_same_at_all_agents(make_study: MakeStudy, tmp_path: Path) -> None:
+    def hashed(i: int, job: Any) -> tuple[int, str | None]:
         return hash("x"), os.environ.get("PYTHONHASHSEED")
 
-    pool = bp.pools.Local(slots=1, min_agents=2, max_agents=2)
-    seen = set(results(make_study, pool, hashed))
+    fun = at_two_agents(hashed, tmp_path / "agents")
+    seen = set(results(make_study, TWO_AGENTS, fun))
     alone = set(results(make_study, bp.pools.Interactive(external=True), hashed))
 
+    assert len(list((tmp_path / "agents").iterdir())) == 2
     assert len(seen) == 1
     assert seen == alone
     assert {seed for _, seed in seen} == {"0"}

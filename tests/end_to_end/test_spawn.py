@@ -19,7 +19,7 @@ def work():
 threading.Thread(target=work, daemon=True).start()
 def double(i):
     asked.put(i)
-    return answers.get(timeout=5)
+    return answers.get(timeout=60)
 """
 
 SCRIPT = """

@@ -68,11 +68,11 @@ def test_a_coordinator_that_is_killed_forgets_nothing_that_waits(
     before = coordinator_pid(registry)
     kill(before)
     (gates / "open-1").touch()
-    before = in_office_again(registry, before, until, 10.0)
+    before = in_office_again(registry, before, until, 60.0)
     until((gates / "began-2-1").exists)
     kill(before)
     (gates / "open-2").touch()
-    in_office_again(registry, before, until, 10.0)
+    in_office_again(registry, before, until, 60.0)
     for job in (3, 4):
         (gates / f"open-{job}").touch()
 
@@ -96,6 +96,7 @@ def test_what_waits_for_a_killed_job_expires_down_the_chain(
     until(lambda: registry.find_expired() == [2, 3, 4])
 
     assert messages(registry) == {job: f"predecessor {job - 1} failed" for job in (2, 3, 4)}
+    until(lambda: registry.find_running() == registry.find_on_system())
     assert registry.get_status().started == len(registry.find_started())
     assert registry.get_job_status(2)["started"].isna().all()
 

@@ -34,17 +34,18 @@ def assert_one_after_another(registry: bp.Registry, chunk: list[int]) -> None:
 
 @pytest.mark.parametrize("isolation", ["slot", "process"])
 def test_jobs_of_a_chunk_run_one_after_another_and_chunks_side_by_side(
-    make_study: MakeStudy, isolation: str
+    make_study: MakeStudy, isolation: str, tmp_path: Path
 ) -> None:
     registry = make_study()
-    registry.batch_map(work.traced, i=range(1, 13), more_args={"seconds": 0.2})
+    more = {"first": [12, 11], "place": str(tmp_path), "seconds": 0.2}
+    registry.batch_map(work.meeting, i=range(1, 13), more_args=more)
     jobs = [12, 3, 7, 1, 8, 2, 11, 4, 10, 5, 9, 6]
     table = pd.DataFrame({"job_id": jobs, "chunk": [7, 7, 7, 7, 7, 7, 1, 1, 1, 1, 1, 1]})
 
     submitted = registry.submit_jobs(table, {"isolation": isolation})
 
     assert submitted == sorted(jobs)
-    assert registry.wait_for_jobs(timeout=60, progress=False)
+    assert registry.wait_for_jobs(timeout=90, progress=False)
     first, second = jobs[:6], jobs[6:]
     for chunk in (first, second):
         assert_one_after_another(registry, chunk)

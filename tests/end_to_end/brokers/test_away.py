@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from tests.conftest import Until
 from tests.end_to_end.conftest import MakeStudy, numbers
 from tests.end_to_end.edges_places.conftest import MakeBroker
@@ -17,6 +18,7 @@ JOBS = 2000
 SECONDS = 60.0
 
 
+@pytest.mark.timeout(240)
 def test_after_60_s_without_broker_long_jobs_are_kept_and_work_goes_on(
     make_study: MakeStudy, make_broker: MakeBroker, gates: Path, until: Until, tell: Tell
 ) -> None:

@@ -7,7 +7,7 @@ import os
 import pwd
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,9 @@ if __name__ == "__main__":
     print(json.dumps({{"ended": ended, "results": [list(r) for _, r in reg.iter_results()]}}))
 """
 
+
+SHOWN = 60
+"""Lines of the coordinator's log that are shown below a test that fails."""
 
 FORGET = """
 import pathlib, shutil
@@ -151,11 +154,34 @@ def site_at(
     site = _study(kind, place, python, environment)
     try:
         yield site
+    except BaseException:
+        _show(site)
+        raise
     finally:
         if (site.place / "registry").exists():
             site.call("agents", "stop", "registry")
             site.call("coordinator", "stop", "registry")
             python.run("-c", FORGET, environment=environment, cwd=site.place)
+
+
+def _show(site: Site) -> None:
+    """Print how things stand: pytest shows it below a test that fails."""
+    log = site.place / "registry" / "logs" / "coordinator.log"
+    asked: dict[str, Callable[[], str]] = {
+        "agents list": lambda: site.call("agents", "list", "registry"),
+        log.name: lambda: "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN:]),
+    }
+    if site.kind == "Slurm":
+        asked |= {
+            "squeue": lambda: site.command("squeue", "-a", "-r", "-l"),
+            "sinfo": lambda: site.command("sinfo", "-N", "-l"),
+        }
+    for name, ask in asked.items():
+        try:
+            said = ask()
+        except Exception as error:  # noqa: BLE001 - the failure of the test is what counts
+            said = f"cannot be had: {error}"
+        print(f"== {name}\n{said}")  # noqa: T201 - stands beside a failure
 
 
 def _study(kind: str, place: Path, python: UserPython, environment: dict[str, str]) -> Site:

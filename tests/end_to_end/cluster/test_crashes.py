@@ -19,13 +19,14 @@ from .conftest import Site, site_at
 from .sessions import open_session
 
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 JOBS = 5000
 AGENTS = 8
 SQUARE = """
 def square(i):
-    time.sleep(0.015)
+    held = i > 2000 and not Path("enough").exists()
+    time.sleep(0.2 if held else 0.015)
     return i * i
 """
 
@@ -57,6 +58,7 @@ def test_5000_jobs_outlive_a_node_and_their_coordinator(
         owner = read_owner(RegistryPaths(site.place / "registry"))
         os.kill(owner.pid, signal.SIGKILL)
         killed, done = time.monotonic(), session.done()
+        (site.place / "enough").touch()
 
         assert session("reg.wait_for_jobs(timeout=100, progress=False)")
 

@@ -48,11 +48,15 @@ def test_hosts_get_an_agent_each_and_reach_the_broker_over_their_network(
     env = site.python.environment
     pool = f"bp.pools.SSH(['host1', 'host2'], slots=1, idle_timeout=10.0, env={env!r})"
 
-    ran = site.study(f"[{pool}]", jobs=20, seconds=0.3)
-    listed = site.document("agents", "list", "registry")["agents"]
+    with open_session(site, pool, FILLING) as session:
+        session("(reg.batch_map(fill, i=range(1, 61)), reg.submit_jobs())")
+        until(lambda: len(session.agents()) == 2)
+        listed = site.document("agents", "list", "registry")["agents"]
+        (site.place / "enough").touch()
+        assert session("reg.wait_for_jobs(timeout=60, progress=False)")
+        results = session("list(reg.iter_results())")
 
-    assert ran["ended"]
-    assert len(ran["results"]) == 20
+    assert len(results) == 60
     assert {agent["host"] for agent in listed} == {"host1", "host2"}
     urls = json.loads((site.place / "registry" / "broker.json").read_text())["urls"]
     assert tcp_places(urls)

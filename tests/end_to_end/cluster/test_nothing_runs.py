@@ -36,26 +36,43 @@ def assign(site: Site, **options: Any) -> None:
     site.python.run("-c", change, environment=site.environment, cwd=site.place)
 
 
+def queued(site: Site) -> list[str]:
+    """Return what is told of agents that job 1 waits for."""
+    reasons = site.document("why", "registry", "1")["reasons"]
+    return [reason["text"] for reason in reasons if reason["cause"] == "agents-queued"]
+
+
+def awaited(site: Site) -> list[str]:
+    """Return what the batch system calls the agents that have not come yet."""
+    listed = site.document("agents", "list", "registry")["awaited"]
+    return [agent["scheduler_id"] for agent in listed]
+
+
+@pytest.mark.timeout(240)
 def test_a_job_that_waits_for_queued_agents_says_so_and_they_are_cancelled_by_name(
     pbs_site: Site, farm: Farm, until: Until
 ) -> None:
     farm.settings = Settings(slots=0)
-    ran = pbs_site.study(f"[{pbs_site.pool(slots=1, max_agents=2)}]", jobs=5, timeout=5.0)
-    told = pbs_site.document("why", "registry", "1")
-    awaited = pbs_site.document("agents", "list", "registry")["awaited"]
+    ran = pbs_site.study(f"[{pbs_site.pool(slots=1, max_agents=2)}]", jobs=5, timeout=2.0)
+    seen: list[list[str]] = []
+
+    def all_is_told() -> bool:
+        seen[:] = awaited(pbs_site), queued(pbs_site)
+        return [len(each) for each in seen] == [2, 1]
+
+    until(all_is_told)
+    (first, second), (told,) = seen
 
     assert not ran["ended"]
-    (queued,) = (r["text"] for r in told["reasons"] if r["cause"] == "agents-queued")
-    assert queued.startswith("2 agents of pool pbs wait to be started since ")
-    first, second = (agent["scheduler_id"] for agent in awaited)
+    assert told.startswith("2 agents of pool pbs wait to be started since ")
 
     pbs_site.call("agents", "stop", "registry", "99.vm", code=3)
     assert pbs_site.call("agents", "stop", "registry", first) == f"{first}\n"
     until(lambda: {e.idx: e.state for e in farm.elements(1)} == {1: "ended", 2: "queued"})
 
-    listed = pbs_site.document("agents", "list", "registry")["awaited"]
-    assert first not in {agent["scheduler_id"] for agent in listed}
-    assert second in {agent["scheduler_id"] for agent in listed}
+    listed = awaited(pbs_site)
+    assert first not in listed
+    assert second in listed
 
     submitted, never = pbs_site.probed("--patience", "2", code=1)["probe"]
     assert never["health"] == "bad"

@@ -13,7 +13,7 @@ from .conftest import open_site
 from .sessions import Session, open_session
 
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 JOB = """
 def job(i):
@@ -24,9 +24,10 @@ def job(i):
 """
 
 
-def busy(session: Session) -> set[str]:
-    """Return the agents at work."""
-    return {agent["id"] for agent in session.agents() if agent["busy"]}
+def with_work(session: Session, seen: set[str]) -> set[str]:
+    """Add the agents at work to those seen so before: between two chunks one seems idle."""
+    seen |= {agent["id"] for agent in session.agents() if agent["busy"]}
+    return seen
 
 
 def array_of(agent: str) -> str:
@@ -70,16 +71,19 @@ def test_of_a_throttled_array_never_more_agents_are_at_work_than_it_allows(
     slurm_bed: SlurmTestbed, until: Until
 ) -> None:
     user = normal_user()
-    most = 2
+    most, first, seen = 2, set[str](), set[str]()
     with open_place(user) as place, open_site("Slurm", place, user, slurm_bed.environment) as site:
         pool = site.pool(slots=1, max_agents=5, throttle=most, idle_timeout=5.0)
         with open_session(site, pool, JOB) as session:
             session("(reg.batch_map(job, i=range(5000)), reg.submit_jobs())")
-            until(lambda: len(busy(session)) == most and len(session.awaited()) == 5 - most)
-            first = busy(session)
+            until(
+                lambda: (
+                    len(with_work(session, first)) == most and len(session.awaited()) == 5 - most
+                )
+            )
             for agent in first:  # who leaves makes room for the next ones
                 site.call("agents", "stop", "registry", agent)
-            until(lambda: len(busy(session) - first) > most)
+            until(lambda: len(with_work(session, seen) - first) > most)
             (place / "study" / "enough").touch()
             assert session("reg.wait_for_jobs(timeout=60, progress=False)")
             ran = [result for _, result in session("list(reg.iter_results())")]

@@ -20,12 +20,17 @@ from batchpilot_broker.host import process_start
 from .conftest import Site
 
 
+PATIENT = Settings(kill=[("TERM", 0.0), ("KILL", 10.0)])
+"""The signals of the least patient real batch system."""
+
 MAKE = """
-import socket, time
+import os, socket, time
 import batchpilot as bp
 
 def job(i):
     began = time.time()
+    while i >= {held} and not os.path.exists({enough!r}):
+        time.sleep(0.1)
     time.sleep({seconds})
     with open({ran!r}, "a") as file:
         file.write(f"{{i}} {{began}} {{time.time()}}\\n")
@@ -57,24 +62,43 @@ class Study:
     Attributes:
         site: The site.
         ran: File in which each run of a job writes a line.
+        enough: File that lets go what is held.
     """
 
     site: Site
     ran: Path
+    enough: Path
 
     @classmethod
-    def make(cls, site: Site, *, jobs: int, seconds: float, **pool: Any) -> Study:
-        """Make it: the nodes' environment is such that agents can be submitted from there."""
-        ran, there = site.place / "ran", site.environment
+    def make(
+        cls, site: Site, *, jobs: int, seconds: float, held: int | None = None, **pool: Any
+    ) -> Study:
+        """Make it: the nodes' environment is such that agents can be submitted from there.
+
+        Args:
+            site: The site.
+            jobs: How many jobs it has.
+            seconds: How long each takes.
+            held: The first of those that are held, None for none.
+            pool: What the pool is given.
+        """
+        ran, enough, there = site.place / "ran", site.place / "enough", site.environment
         names = ("PATH", "FARM", "SLURM_CONF")
         env = {**site.python.environment, **{n: there[n] for n in names if n in there}}
         if "FARM" in there:
             env["BATCHPILOT_BROKER_LISTEN"] = "127.0.0.1"
         kind = site.pool(env=env, **pool)
-        text = MAKE.format(ran=str(ran), seconds=seconds, jobs=jobs, pool=kind)
+        text = MAKE.format(
+            ran=str(ran),
+            enough=str(enough),
+            seconds=seconds,
+            jobs=jobs,
+            held=jobs if held is None else held,
+            pool=kind,
+        )
         (site.place / "make.py").write_text(text)
         site.python.run("make.py", environment=there, cwd=site.place)
-        return cls(site, ran)
+        return cls(site, ran, enough)
 
     def record(self, name: str) -> dict[str, Any]:
         """Return a record of the registry."""
@@ -162,14 +186,16 @@ def test_a_chain_of_allocations_carries_a_study_and_nothing_runs_where_the_sessi
     assert not (study.registry / "logs" / "supervisor.log").exists()
 
 
+@pytest.mark.timeout(240)
 def test_where_it_was_cancelled_the_session_that_waits_asks_for_another_one(
     pbs_site: Site, until: Until
 ) -> None:
     site = pbs_site
     farm = Farm(Path(site.environment["FARM"]))
     farm.settings = Settings(slots=0)
+    resources = {"walltime": 600}
     study = Study.make(
-        site, jobs=40, seconds=0.3, slots=1, max_agents=2, resources={"walltime": 600}
+        site, jobs=40, seconds=0.3, held=20, slots=1, max_agents=2, resources=resources
     )
 
     first = study.submit_coordinator(600)
@@ -178,13 +204,14 @@ def test_where_it_was_cancelled_the_session_that_waits_asks_for_another_one(
     assert f"coordinator: {queued}" in site.call("coordinator", "status", "registry")
     assert f"coordinator: the coordinator {queued}" in site.call("doctor", "registry")
     assert f"Coordinator: {queued}" in site.call("status", "registry")
-    farm.settings = Settings()
+    farm.settings = PATIENT
     until(lambda: len(study.runs) > 5)
     subprocess.run(
         [*as_user(site.python.user), "qdel", first], env=site.environment, check=True, cwd="/"
     )
     until(lambda: study.sitters[0]["left"] == "told to leave")
     at_cancel = len(study.runs)
+    study.enough.touch()
     found = _end(session)
 
     assert found["ended"]
@@ -196,10 +223,13 @@ def test_where_it_was_cancelled_the_session_that_waits_asks_for_another_one(
     farm.db.close()
 
 
+@pytest.mark.timeout(240)
 def test_one_on_this_host_leaves_to_the_seat_and_comes_back_when_that_is_given_up(
     pbs_site: Site, until: Until
 ) -> None:
     site = pbs_site
+    farm = Farm(Path(site.environment["FARM"]))
+    farm.settings = PATIENT
     study = Study.make(site, jobs=1, seconds=0.1, slots=1, max_agents=1)
     site.call("broker", "start", "registry")
     before = study.record("logs/supervisor.json")["pid"], study.record("owner.json")["pid"]
@@ -225,3 +255,4 @@ def test_one_on_this_host_leaves_to_the_seat_and_comes_back_when_that_is_given_u
     assert stopped == ("told to leave", False)
     assert "coordinator: running" in site.call("coordinator", "status", "registry")
     assert len(study.sitters) == 1
+    farm.db.close()

@@ -47,11 +47,12 @@ def test_an_agent_of_a_pool_without_walltime_learns_its_end_from_slurm(
 
 
 def test_a_request_that_cannot_be_made_pauses_its_pool_and_is_told(
-    pbs_site: Site,
+    pbs_site: Site, until: Until
 ) -> None:
     pool = pbs_site.pool(slots=1, template="batchless")
 
-    ran = pbs_site.study(f"[{pool}]", jobs=1, timeout=8.0)
+    ran = pbs_site.study(f"[{pool}]", jobs=1, timeout=2.0)
+    until(lambda: pbs_site.document("agents", "list", "registry")["failures"])
 
     assert not ran["ended"]
     (failure,) = pbs_site.document("agents", "list", "registry")["failures"]

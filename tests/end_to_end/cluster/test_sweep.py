@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -36,6 +37,7 @@ CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TYPED = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 CANCEL = "scancel 1_1"
 FOLLOW = "batchpilot log 2 -f"
+NOTHING_YET = "No job has failed."
 RATE = "1.5"
 """That of job 2."""
 
@@ -76,16 +78,15 @@ class Typed:
     output: Path
 
     @property
-    def printed(self) -> int:
-        """Return how much it has printed."""
-        return self.output.stat().st_size
+    def printed(self) -> str:
+        """Return what it has printed so far."""
+        return self.output.read_text()
 
     def end(self) -> str:
         """Wait for its end and return what it has printed."""
         code = self.process.wait(timeout=300)
-        said = self.output.read_text()
-        assert code == 0, said
-        return said
+        assert code == 0, self.printed
+        return self.printed
 
 
 class Desk:
@@ -158,6 +159,12 @@ def element_of(job: int, listed: str) -> str:
     return element
 
 
+def has_told(desk: Desk, typed: dict[str, Typed], command: str) -> bool:
+    """Type a command, and tell whether there was something to tell; one that follows goes on."""
+    typed[command] = desk.begin(command)
+    return command == FOLLOW or NOTHING_YET not in typed[command].end()
+
+
 def settled(text: str) -> str:
     """Return what was printed without what differs from day to day, and no line twice in a row."""
     for pattern, word in DIFFERENT:
@@ -179,7 +186,7 @@ def test_the_sweep_of_the_page_runs_as_the_page_tells(
         FOLLOW: lambda: RATE in desk.rates(),
         "batchpilot errors": (site.place / "registry" / "external" / "1").exists,
         "batchpilot agents list": lambda: len(desk.rates()) == JOBS,
-        CANCEL: lambda: typed[FOLLOW].printed,
+        CANCEL: lambda: "\nstep " in typed[FOLLOW].printed,
         "batchpilot why 2": lambda: RATE in desk.rates(),
     }
     commands = TYPED.findall("".join(CONSOLE.findall(page)))
@@ -191,9 +198,7 @@ def test_the_sweep_of_the_page_runs_as_the_page_tells(
             typed[command] = desk.begin(f"scancel {element_of(2, listed)}")
             until(lambda: RATE not in desk.rates())
             continue
-        typed[command] = desk.begin(command)
-        if command != FOLLOW:
-            typed[command].end()
+        until(partial(has_told, desk, typed, command))
 
     place = str(site.place)
     for command, shown in commands:

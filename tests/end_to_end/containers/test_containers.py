@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import urllib.error
 import urllib.request
 
@@ -20,12 +19,6 @@ from batchpilot.store.owner import read_owner
 
 def double(i: int) -> int:
     return 2 * i
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def answer(address: str, path: str) -> tuple[int, str]:
@@ -104,11 +97,11 @@ def test_an_agent_told_to_go_hands_back_its_jobs_and_another_one_runs_them(
 
 
 def test_the_coordinator_is_healthy_and_ready_and_shows_what_is_wanted(
-    site: Site, until: Until, held: Held
+    site: Site, until: Until, held: Held, port: int
 ) -> None:
-    listen = f"--metrics-listen=127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{port}"
+    listen = f"--metrics-listen={address}"
     site.run("coordinator", "run", "--create", "--stay", listen, str(site.study))
-    address = listen.partition("=")[2]
     until(lambda: answer(address, "/readyz")[0] == 200)
 
     with bp.load_registry(site.study) as registry:

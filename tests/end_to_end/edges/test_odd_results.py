@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,9 @@ def test_a_result_of_200_mb_comes_back_and_passes_through_no_daemon(make_study: 
 
 def daemon(process: psutil.Process) -> bool:
     """Tell whether this is supervisor, coordinator, keeper or pilot."""
-    words = " ".join(process.cmdline())
+    words = ""
+    with suppress(psutil.Error):  # a slot may end while it is looked at
+        words = " ".join(process.cmdline())
     return any(
         f"-m {name} " in words
         for name in ("batchpilot.supervisor", "batchpilot.coordinator", "batchpilot_agent")

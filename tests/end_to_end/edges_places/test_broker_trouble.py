@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.conftest import Until
@@ -20,9 +21,6 @@ from .tools import OwnBroker, SlowLine
 
 JOBS = 1500
 FEWER = 300
-SILENT_MS = 6500
-"""Longer than anybody waits for an answer."""
-
 EACH_WAY = 0.03
 DAEMONS_SEE = 30.0
 
@@ -39,6 +37,15 @@ def all_done_once(registry: bp.Registry, jobs: int = JOBS) -> None:
     assert registry.wait_for_jobs(timeout=90, progress=False), registry.get_status()
     assert_each_done_once(registry, jobs)
     assert max(numbers(registry, "charged")) == 0
+
+
+def logs_of(registry: bp.Registry) -> list[Path]:
+    """Return the logs of those who wait for the broker's answers."""
+    return [registry.paths.logs / "coordinator.log", *registry.paths.logs.glob("local-*.log")]
+
+
+def misses_the_broker(log: Path) -> bool:
+    return "does not answer" in log.read_text()
 
 
 def said_by_coordinator(registry: bp.Registry) -> str:
@@ -89,8 +96,8 @@ def test_a_broker_that_is_silent_for_a_while_costs_time_only(
 ) -> None:
     broker = make_broker()
     registry = under_way(make_study, until)
-    broker.client.client_pause(SILENT_MS)
-    until(lambda: "does not answer" in said_by_coordinator(registry), DAEMONS_SEE)
+    with broker.silent():
+        until(lambda: all(map(misses_the_broker, logs_of(registry))), DAEMONS_SEE)
 
     all_done_once(registry)
 

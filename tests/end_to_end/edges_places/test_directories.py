@@ -44,7 +44,7 @@ def runs_and_reads(registry: bp.Registry) -> bool:
     """Run two jobs, then load the registry again and read what they left."""
     registry.batch_map(say, i=[1, 2])
     registry.submit_jobs()
-    assert registry.wait_for_jobs(timeout=30, progress=False)
+    assert registry.wait_for_jobs(timeout=60, progress=False)
     with bp.load_registry(registry.file_dir) as again:
         return again.reduce_results_list() == [1, 2] and again.get_log(2) == ["job 2"]
 
@@ -59,7 +59,7 @@ def test_a_directory_may_have_any_name(make_study: MakeStudy, call: Call, name: 
 
 
 def test_a_path_may_be_long(make_study: MakeStudy, tmp_path: Path) -> None:
-    name = f"{'long' * 40}/{'path' * 60}"[: LONGEST_ROOT - len(os.fsencode(tmp_path)) - 1]
+    name = f"{'long' * 40}/{'path' * 63}"[: LONGEST_ROOT - len(os.fsencode(tmp_path)) - 1]
     (tmp_path / name).parent.mkdir()
     registry = make_study(name, pool=bp.pools.Local(slots=1))
 
@@ -103,7 +103,7 @@ def test_a_registry_is_the_same_through_a_symlink(
 
     with bp.load_registry(link) as again:  # a warning, of a copy even, would be an error here
         assert again.instance == registry.instance
-        assert again.wait_for_jobs(timeout=30, progress=False)
+        assert again.wait_for_jobs(timeout=60, progress=False)
         assert again.reduce_results_list() == list(range(400))
         assert coordinator_pid(again) == office
 

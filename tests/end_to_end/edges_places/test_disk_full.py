@@ -21,11 +21,13 @@ from .tools import fill
 
 
 JOBS = 1500
+MANY = 6000
+"""They are at work still when the disk is full, and it has room for them."""
 
 
-def under_way(make_study: MakeStudy, until: Until, name: str = "disk/registry") -> bp.Registry:
+def under_way(make_study: MakeStudy, until: Until, name: str, jobs: int) -> bp.Registry:
     registry = make_study(name)
-    registry.batch_map(brief, i=range(1, JOBS + 1), more_args={"seconds": 0.002})
+    registry.batch_map(brief, i=range(1, jobs + 1), more_args={"seconds": 0.002})
     registry.submit_jobs()
     until(lambda: registry.get_status().done > 100)
     return registry
@@ -34,7 +36,7 @@ def under_way(make_study: MakeStudy, until: Until, name: str = "disk/registry") 
 def test_work_goes_on_when_a_full_disk_has_space_again(
     make_study: MakeStudy, until: Until, small_disk: Path, call: Call
 ) -> None:
-    registry = under_way(make_study, until)
+    registry = under_way(make_study, until, "disk/registry", MANY)
     ballast = fill(small_disk)
     until(lambda: "cannot write" in daemons_words(registry), 30.0)
 
@@ -48,7 +50,7 @@ def test_work_goes_on_when_a_full_disk_has_space_again(
     ballast.unlink()
 
     assert registry.wait_for_jobs(timeout=60, progress=False), registry.get_status()
-    assert_each_done_once(registry, JOBS)
+    assert_each_done_once(registry, MANY)
     assert max(numbers(registry, "charged")) == 0
 
 
@@ -88,7 +90,7 @@ def test_a_broker_whose_disk_is_full_is_told_of_and_work_goes_on_when_it_has_spa
     call: Call,
 ) -> None:
     make_broker("appendonly yes", "appendfsync everysec", home=small_disk / "broker")
-    registry = under_way(make_study, until, "elsewhere")
+    registry = under_way(make_study, until, "elsewhere", JOBS)
     ballast = fill(small_disk)
     until(lambda: "cannot write its data" in daemons_words(registry), 30.0)
 

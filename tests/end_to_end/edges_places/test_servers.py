@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from batchpilot_broker.errors import BrokerRefused
 from batchpilot_broker.server import ensure_server
 
 from .conftest import Call, MakeBroker
-from .tools import oldest_redis, packaged_redis, server_binary
+from .tools import free_port, oldest_redis, packaged_redis, server_binary
 
 
 SERVERS: dict[str, tuple[Callable[[], Path | None], str]] = {
@@ -95,11 +94,6 @@ def secured(make_broker: MakeBroker, tmp_path: Path) -> Secured:
         address=url,
     )
     return Secured(url=url, ca=files["ca"], stranger=files["stranger"])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def test_the_lectures_jobs_run_by_a_sites_broker_which_is_never_ended(

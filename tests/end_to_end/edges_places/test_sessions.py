@@ -44,7 +44,12 @@ reg = bp.load_registry("study")
 Path(sys.argv[1]).touch()
 """
 DEFINES = f"{HEAD}reg.batch_map(same, i=range({DEFINED}))"
-SUBMITS = f"{HEAD}reg.submit_jobs()"
+SUBMITS = f"""{HEAD}
+import batchpilot.registry.enlisting
+batchpilot.registry.enlisting.BLOCK = {SUBMITTED // 100}
+reg.submit_jobs()
+"""
+"""It commits a hundred times, so that it is caught between two of them."""
 WAITS = f"{HEAD}reg.submit_jobs(); reg.wait_for_jobs(progress=False)"
 TAGS_AND_SUBMITS = f"""{HEAD}
 which = int(sys.argv[2])

@@ -45,6 +45,9 @@ def put_strange_things(registry: bp.Registry, moments: random.Random) -> None:
     """Put what is no message wherever a message may stand."""
     keys = Keys(registry.instance)
     seal = Seal(registry.paths.secret.read_bytes(), registry.instance)
+    with registry.database.read() as tx:
+        ((name, *_),) = tx.all("all_classes")
+    queue = keys.queue_list(name)
     with broker_of(registry) as client:
         (agent, *_) = (name.decode() for name in _hkeys(client, keys.agents))
         for message in (*ODD, *(moments.randbytes(n) for n in (0, 1, 33, 400))):
@@ -61,7 +64,6 @@ def put_strange_things(registry: bp.Registry, moments: random.Random) -> None:
             client.hset(keys.states, name, value)
             client.hset(keys.classes, name, value)
             client.hset(keys.leases, name, value)
-        (queue,) = client.scan_iter(f"rq:queue:bp-{registry.instance}-*")
         for number, fields in enumerate(
             ({"data": moments.randbytes(200)}, {"x": b""}, {"data": b""})
         ):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +29,7 @@ from batchpilot_broker.host import process_start
 
 PASSWORD = "a site's own password"  # noqa: S105 - of a server that lives for a test
 BLOCK = 1 << 16
+PORTS = (20_000, 32_000)
 
 
 def server_binary() -> Path:
@@ -98,11 +103,29 @@ class OwnBroker:
             self.socket.unlink(missing_ok=True)
         self._process = None
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let it answer nobody; who connects or asks meanwhile waits."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def _answers(self) -> bool:
         try:
             return bool(self.client.ping())
         except (RedisError, OSError):
             return False
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens, of those that the kernel gives to nobody by itself."""
+    while True:
+        port = random.randrange(*PORTS)  # noqa: S311 - others are to draw another one
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class SlowLine:
@@ -188,7 +211,7 @@ def kill_all(registry: bp.Registry) -> None:
     victims = runs_for(registry.instance, registry.file_dir)
     while victims:
         for process in victims:
-            if process_start(process.pid):
+            with suppress(psutil.NoSuchProcess):  # it may end with one killed before
                 process.kill()
         victims = [
             p for p in runs_for(registry.instance, registry.file_dir) if process_start(p.pid)

@@ -91,11 +91,7 @@ def test_what_a_frozen_agent_says_late_counts_once_or_not_at_all(
     registry.submit_jobs()
     for job in range(1, 2 * SLOTS + 1):
         stage.began(job, 1)
-    until(
-        lambda: all(
-            len(held_by(registry, a["id"])) == SLOTS for a in control.agents(registry.paths)
-        )
-    )
+    until(lambda: held_by_each(registry) == [SLOTS, SLOTS])
     frozen, other = control.agents(registry.paths)
     ways = Ways(*sorted(held_by(registry, frozen["id"])))
 
@@ -132,6 +128,11 @@ def test_what_a_frozen_agent_says_late_counts_once_or_not_at_all(
     counted = applied(registry)["job"]
     assert np.array_equal(np.sort(counted), np.setdiff1d(np.arange(1, 2 * SLOTS + 1), ways.killed))
     assert {agent["id"] for agent in control.agents(registry.paths)} == {frozen["id"], other["id"]}
+
+
+def held_by_each(registry: bp.Registry) -> list[int]:
+    """Return how many unfinished jobs each agent holds."""
+    return [len(held_by(registry, agent["id"])) for agent in control.agents(registry.paths)]
 
 
 def give_away(stage: Stage, ways: Ways) -> None:

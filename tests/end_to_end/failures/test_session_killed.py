@@ -13,6 +13,7 @@ from tests.end_to_end.conftest import MakeStudy, Run, numbers, script_environmen
 
 import batchpilot as bp
 from batchpilot import control
+from batchpilot.store.pages import State
 from batchpilot_broker.host import process_start
 
 from .conftest import Tell
@@ -20,6 +21,9 @@ from .tools import access_of, assert_each_done_once, coordinator_pid, kill, supe
 
 
 JOBS = 3000
+ALONE = 200
+ENOUGH = 1000
+"""So many jobs lie at the broker when the session is killed, more than are then waited for."""
 SESSION = f"""
 import time
 import batchpilot as bp
@@ -50,14 +54,14 @@ def test_agents_go_on_without_a_session_and_the_next_wait_finishes(
     )
     until((tmp_path / "study" / "logs" / "supervisor.json").exists)
     with bp.load_registry(tmp_path / "study") as registry:
-        until(lambda: registry.get_status().done > 50)
+        until(lambda: numbers(registry, "state").count(State.FED) > ENOUGH)
         tree = {session.pid, *(p.pid for p in psutil.Process(session.pid).children(recursive=True))}
         tree -= family(registry)
         assert {supervisor_pid(registry), coordinator_pid(registry)} <= tree
         kill(*tree)
         session.wait()
         known = len(written(registry))
-        until(lambda: len(written(registry)) > known + 200)
+        until(lambda: len(written(registry)) > known + ALONE)
         alone = len(written(registry)) - known
         assert coordinator_pid(registry) == 0
         assert registry.get_status().done <= known

@@ -69,6 +69,7 @@ def test_what_strangers_take_from_our_queues_is_fed_again_by_the_audit(
     (emptied, first), (worked, second) = queued(registry).items()
     assert first
     assert second
+    attempts = numbers(registry, "attempt")[:21]
     stolen, moment = {*first, *second}, time.monotonic()
 
     empty = rq(registry, "empty", emptied)
@@ -83,7 +84,7 @@ def test_what_strangers_take_from_our_queues_is_fed_again_by_the_audit(
     (gates / "open-1-1").touch()
     assert registry.wait_for_jobs(timeout=60, progress=False), registry.get_status()
     assert_each_done_once(registry, JOBS)
-    assert numbers(registry, "attempt")[:21] == [1] * 21
+    assert numbers(registry, "attempt")[:21] == attempts
     assert max(numbers(registry, "charged")) == 0
     with broker_of(registry) as client:
         assert int(client.get(Keys(registry.instance).foreign) or 0) == 1

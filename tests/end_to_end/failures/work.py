@@ -44,6 +44,11 @@ def gated(i: int, gates: str, job: Any) -> int:  # noqa: ARG001 - what is mapped
     return int(job.attempt)
 
 
+def brief_until_hurried(i: int, gates: str) -> int:
+    """Take some milliseconds, and none from when the test says so."""
+    return i if Path(gates, "hurry").exists() else brief(i, 0.01)
+
+
 def gated_or_brief(i: int, first: int, gates: str, job: Any) -> int:
     """Be gated, if one of the first; else take some milliseconds."""
     return gated(i, gates, job) if i <= first else brief(i, 0.003)
@@ -145,3 +150,10 @@ _ENDS: dict[str, Callable[[], object]] = {
 def gated_one(i: int, which: int, gates: str, job: Any) -> int:
     """Be quick, but gated if one certain job."""
     return gated(i, gates, job) if i == which else brief(i, 0.001)
+
+
+def gated_when_stopped(i: int, which: int, gates: str, job: Any) -> int:
+    """Be quick; one certain job stops the process that the test names, then is gated."""
+    if i == which:
+        os.kill(int(Path(gates, "pid").read_text()), signal.SIGSTOP)
+    return gated_one(i, which, gates, job)

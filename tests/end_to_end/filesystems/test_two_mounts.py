@@ -27,7 +27,7 @@ from batchpilot_broker.host import on_network
 SECONDS = float(os.environ.get("BATCHPILOT_LOAD_SECONDS") or 60)
 JOB_SECONDS = 0.02
 SLOTS = 4
-SEEN_WITHIN = CACHE_SECONDS + 5.0
+SEEN_WITHIN = CACHE_SECONDS + 15.0  # on a busy machine, too
 LOAD = """
 from tests.end_to_end.failures.work import brief
 reg.batch_map(brief, i=range(1, {jobs} + 1), more_args={{"seconds": {seconds}}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def apart(make_host: MakeHost) -> Host:
     return make_host("login1")
 
 
+@pytest.mark.timeout(240)
 def test_it_sees_results_and_takes_over_only_from_a_dead_owner(
     make_study: MakeStudy, apart: Host, study: Path, until: Until, tell: Tell
 ) -> None:
@@ -40,7 +42,8 @@ def test_it_sees_results_and_takes_over_only_from_a_dead_owner(
         until(lambda: reg.get_status().done > 20)
         tell(f"20 results of 50 ms on 2 slots seen after {time.monotonic() - moment:.1f} s")
         with (
-            pytest.warns(BatchpilotWarning, match="no coordinator on login1"),
+            # it warns, unless it sees at once that the owner lives
+            warnings.catch_warnings(action="ignore", category=BatchpilotWarning),
             pytest.raises(BrokerUnavailable, match=r"login1 owns .*BATCHPILOT_BROKER_URL"),
         ):
             reg.add_job_tags(1, "mine")

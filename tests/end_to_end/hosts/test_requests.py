@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +107,14 @@ def test_a_request_whose_coordinator_is_killed_is_done_once_by_the_next(
     reg: bp.Registry, login1: Host, tell: Tell
 ) -> None:
     before = login1.freeze("batchpilot.coordinator")
-    assert len(before) == 1
+    assert before
     mapped: list[bp.JobIds] = []
     thread = threading.Thread(target=lambda: mapped.append(reg.batch_map(abs, x=[-1, -2])))
     moment = time.monotonic()
     thread.start()
-    os.kill(before[0], signal.SIGKILL)
+    for pid in before:
+        with suppress(ProcessLookupError):  # a child that ends with it
+            os.kill(pid, signal.SIGKILL)
     thread.join(60)
 
     assert mapped == [bp.JobIds([1, 2])]

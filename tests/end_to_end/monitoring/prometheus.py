@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -18,10 +17,13 @@ from typing import Any
 
 import yaml
 
+from .ports import lent_port
+
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "prometheus"
 RULES = sorted((DEPLOY / "rules").glob("*.yml"))
 INTERVAL = "1s"
+BORNE = "30s"
 STEP = 1.0
 
 
@@ -55,8 +57,9 @@ class Prometheus:
             return False
 
     def value(self, expr: str) -> float:
-        """Return the sum of what an instant query gives."""
-        return sum(float(found["value"][1]) for found in self.ask("query", query=expr)["result"])
+        """Return the sum of what a query gave last; a scrape that was late may hide it now."""
+        query = f"last_over_time(({expr})[{BORNE}:{INTERVAL}])"
+        return sum(float(found["value"][1]) for found in self.ask("query", query=query)["result"])
 
     def series(self, expr: str) -> int:
         """Return how many series a query gives over the whole run, as a dashboard asks."""
@@ -91,9 +94,7 @@ def started(place: Path) -> Iterator[Prometheus]:
     program = shutil.which("prometheus")
     assert program is not None
     (place / "targets").mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with (place / "log").open("wb") as log:
+    with lent_port() as port, (place / "log").open("wb") as log:
         process = subprocess.Popen(
             [
                 program,
@@ -104,11 +105,11 @@ def started(place: Path) -> Iterator[Prometheus]:
             stdout=log,
             stderr=log,
         )
-    try:
-        yield Prometheus(f"http://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        process.wait(30)
+        try:
+            yield Prometheus(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def metrics_in(expr: str) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.conftest import Until
 from tests.deploy.dashboards import Asked, all_queries, panel_queries
 
 from batchpilot import control
@@ -136,11 +137,11 @@ def test_nothing_of_the_users_is_in_a_label(run: Run) -> None:
     assert json.loads(run.registry.paths.broker.read_text())["password"] not in text
 
 
-def test_prometheus_was_told_where_to_look(run: Run) -> None:
+def test_prometheus_was_told_where_to_look(run: Run, until: Until) -> None:
     told = json.loads(run.registry.paths.targets.read_text())
     (active,) = run.prometheus.ask("targets")["activeTargets"]
 
-    assert active["health"] == "up"
+    until(lambda: run.prometheus.ask("targets")["activeTargets"][0]["health"] == "up")
     assert active["scrapeUrl"] == f"http://{told[0]['targets'][0]}/metrics"
 
 

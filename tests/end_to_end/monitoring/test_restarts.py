@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -51,7 +50,7 @@ def test_no_counter_goes_back_when_the_coordinator_is_killed(
     registry.wait_for_jobs(progress=False)
     done = "batchpilot_jobs_finished_total [('outcome', 'done'), "
     pid, address = office(registry)
-    until(lambda: any(k.startswith(done) and v for k, v in counters(address).items()))
+    until(lambda: any(k.startswith(done) and v == 300 for k, v in counters(address).items()))
     before = counters(address)
 
     os.kill(pid, signal.SIGKILL)
@@ -64,10 +63,8 @@ def test_no_counter_goes_back_when_the_coordinator_is_killed(
 
 
 def test_metrics_are_where_the_configuration_file_says_and_ask_for_its_token(
-    make_study: MakeStudy, tmp_path: Path, until: Until
+    make_study: MakeStudy, port: int, tmp_path: Path, until: Until
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     token = tmp_path / "token"
     token.touch(0o600)
     token.write_text("letmein\n")

@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import Until
 from tests.end_to_end.conftest import MakeStudy
 from tests.end_to_end.edges_places.tools import OwnBroker
+from tests.end_to_end.failures.tools import broker_of
 from tests.end_to_end.hosts.conftest import (
     MakeHost,
     broker,
@@ -23,6 +24,7 @@ from tests.testbed.hosts import Host
 
 import batchpilot as bp
 from batchpilot import control
+from batchpilot_broker.keys import Keys
 
 
 __all__ = ["broker", "gates", "make_broker", "make_host", "moments", "network", "tell"]
@@ -62,6 +64,13 @@ class Cluster:
         """Return the agents of a node that the registry knows as alive."""
         live = control.agents(self.registry.paths)
         return [agent["id"] for agent in live if agent["host"] == node]
+
+    def await_beat(self, agent: str) -> None:
+        """Wait for the next beat of an agent: silence counts from there."""
+        beats = Keys(self.registry.instance).beats
+        with broker_of(self.registry) as client:
+            before = client.hget(beats, agent)
+            self._until(lambda: client.hget(beats, agent) != before)
 
     def log(self) -> str:
         """Return what the coordinator has said."""

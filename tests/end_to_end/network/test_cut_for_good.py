@@ -24,9 +24,11 @@ def test_young_jobs_are_given_away_after_15_s_and_late_results_are_ignored(
     registry.submit_jobs()
     until(lambda: len(list(gates.glob("began-*-1"))) == 2)
     until(lambda: registry.get_status().running == 2)
-    held = held_by(registry, cluster.agents("node1")[0])
+    (agent,) = cluster.agents("node1")
+    held = held_by(registry, agent)
     assert held == {1: 1, 2: 1}
     cluster.node("node2")
+    cluster.await_beat(agent)
     cut = network.cut("node1")
     until(lambda: on_again(registry, held), 40.0)
     tell(f"young jobs run elsewhere {time.monotonic() - cut:.1f} s after the cut")

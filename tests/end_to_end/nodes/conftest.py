@@ -37,7 +37,9 @@ def look_around(i: int, room: str, job: Any) -> dict[str, Any]:
     """Leave a temporary file, wait until the test lets it go, and tell what there was."""
     agent, place = os.environ["BATCHPILOT_AGENT"], os.environ["TMPDIR"]
     with tempfile.NamedTemporaryFile(delete=False) as left:
-        Path(room, f"place-of-{agent}").write_text(place)
+        aside = Path(room, f"aside-{i}")
+        aside.write_text(place)
+        aside.rename(Path(room, f"place-of-{i}"))
     end = time.monotonic() + HELD_SECONDS  # a test that has failed does not hold it for ever
     while not Path(room, "open").exists() and time.monotonic() < end:
         time.sleep(0.02)
@@ -116,9 +118,10 @@ def work(registry: bp.Registry, nodes: list[Node], room: Path, until: Until) -> 
     """See agents claim, some go, and the others do all the work."""
     seen, paths = Seen(), registry.paths
     until(lambda: len(registry.find_running()) == JOBS, 120.0)
+    until(lambda: len(list(room.glob("place-of-*"))) == JOBS)
     seen.at_work = {a["id"]: list(a["running"]) for a in control.agents(paths) if a["running"]}
     seen.alive = sum(node.keeper.poll() is None for node in nodes)
-    places = [Path(told.read_text()) for told in room.glob("place-of-*")]
+    places = {Path(told.read_text()) for told in room.glob("place-of-*")}
     seen.modes = [path.stat().st_mode & 0o777 for p in places for path in (p, p.parent)]
     tell_to_go(seen, paths, nodes)
     (room / "open").touch()

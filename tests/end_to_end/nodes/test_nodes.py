@@ -10,6 +10,9 @@ import pytest
 from .conftest import CROWD, DEVICES, JOBS, SIGNALS, Seen
 
 
+pytestmark = pytest.mark.timeout(240)  # the first test waits for all that is to be seen
+
+
 def test_agents_started_at_once_all_claim_and_none_is_refused(seen: Seen) -> None:
     assert sorted(map(len, seen.at_work.values())) == [1] * CROWD + [2]
     assert seen.alive == CROWD + 1

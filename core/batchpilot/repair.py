@@ -2,7 +2,7 @@
 
 Segments are the truth, so whatever was finished and is not in the copy is read from them:
 tombstones and attempt marks of the coordinators first, then the records of the agents. Jobs go on
-above the highest attempt ever seen.
+above the highest attempt ever seen, chunks above the highest number: agents may be at work still.
 """
 
 from __future__ import annotations
@@ -140,17 +140,22 @@ def _replay(database: Database, repaired: Repaired) -> None:
     with database.write() as tx:
         tx.set_meta("term", read_owner(database.paths).term)
         tx.set_meta("owner_pid", 0)
-        for path in (*own, *merged):
-            _replay_marks(tx, path, repaired)
+        chunk = max((_replay_marks(tx, path, repaired) for path in (*own, *merged)), default=0)
     for path in segments:
         with database.write() as tx:
             _replay_rows(tx, path, repaired)
     with database.write() as tx:
         _put_back(tx, repaired)
+        tx.execute("skip_chunks", chunk)
+        tx.execute("drop_chunk", chunk)
 
 
-def _replay_marks(tx: Transaction, path: Path, repaired: Repaired) -> None:
-    """Apply the tombstones and attempt marks of a coordinator or of a merge, in their order."""
+def _replay_marks(tx: Transaction, path: Path, repaired: Repaired) -> int:
+    """Apply the tombstones and attempt marks of a coordinator or of a merge, in their order.
+
+    Return the highest number of a chunk.
+    """
+    highest = 0
     stretch = read_stretch(path, 0)
     repaired.gaps += len(stretch.gaps)
     for kind, payload in stretch.notes:
@@ -158,8 +163,10 @@ def _replay_marks(tx: Transaction, path: Path, repaired: Repaired) -> None:
             ranges, floor = msgpack.unpackb(payload)
             _revoke(tx, _known(tx, ranges), floor, repaired)
         elif kind == Kind.FED:
-            _, ranges, attempt = msgpack.unpackb(payload)
+            chunk, ranges, attempt = msgpack.unpackb(payload)
             _mark(tx, _known(tx, ranges), attempt)
+            highest = max(highest, chunk)
+    return highest
 
 
 def _known(tx: Transaction, ranges: list[list[int]]) -> Ids:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,9 @@ from batchpilot.errors import BatchpilotError
 from batchpilot.notices import BatchpilotWarning
 from batchpilot.registry.whole import Registry, load_registry, make_registry
 from batchpilot.repair import repair
+from batchpilot_agent.segments import create_segment
 from batchpilot_broker.access import key_mark
+from batchpilot_broker.frames import Kind, pack_frame
 from batchpilot_broker.paths import RegistryPaths
 
 
@@ -228,3 +231,22 @@ def test_what_sqlite_finds_sound_and_cannot_be_is_told_refused_and_restored(
 
         assert told(paths) == set()
         assert looked_at(paths) == set(range(1, JOBS + 1))
+
+
+def test_chunks_go_on_above_the_highest_number_that_agents_may_have_heard_of(sound: Path) -> None:
+    with copied(sound) as paths:
+        segment = paths.segments / "coordinator-1.results"
+        with load_registry(paths.root) as registry:
+            create_segment(segment, "coordinator", registry.instance)
+        with segment.open("ab") as file:
+            for chunk, attempt in ((41, 1), (0, 2)):
+                fed = msgpack.packb([chunk, [[1, 1]], attempt])
+                file.write(pack_frame(Kind.FED, fed))
+        damage(paths.root / KINDS["database"], [], 0.5)
+
+        repair(paths)
+
+        with load_registry(paths.root) as registry, registry.database.write() as tx:
+            assert tx.all("all_chunks") == []
+            row = tx.execute("add_chunk", "c" * 12, 1, 3, b"", 0, 0.0)
+            assert row.lastrowid == 42

@@ -118,6 +118,9 @@ SELECT submitted, class, epoch, resources, priority, retries, chunked FROM submi
 -- name: add_chunk
 INSERT INTO chunk (class, submission, attempt, ranges, size, fed) VALUES (?, ?, ?, ?, ?, ?)
 
+-- name: skip_chunks
+INSERT INTO chunk (id, class, submission, attempt, ranges, size, fed) VALUES (?, '', 0, 0, x'', 0, 0)
+
 -- name: read_chunk
 SELECT class, submission, attempt, ranges, agent, started FROM chunk WHERE id = ?
 

@@ -29,7 +29,7 @@ from batchpilot_broker.host import process_start
 
 PASSWORD = "a site's own password"  # noqa: S105 - of a server that lives for a test
 BLOCK = 1 << 16
-PORTS = (20_000, 32_000)
+PORTS = (20_000, 26_000)
 
 
 def server_binary() -> Path:

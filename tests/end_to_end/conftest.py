@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.conftest import Until
+from tests.testbed.ports import lent_port
 
 import batchpilot as bp
 from batchpilot import control
@@ -138,6 +139,13 @@ def make_shared(tmp_path_factory: pytest.TempPathFactory, until: Until) -> Itera
     make = MakeStudy(tmp_path_factory.mktemp("shared"), until)
     yield make
     make.end()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Lend a port of loopback."""
+    with lent_port() as lent:
+        yield lent
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -242,10 +241,3 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
-
-
-def free_port(address: str) -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as ears:
-        ears.bind((address, 0))
-        return int(ears.getsockname()[1])

@@ -118,12 +118,18 @@ class Claimer:
         if chunk is None:
             self.dry = True
             return
-        if chunk.id in self._holdings.works or self._ledger.ended_before(chunk.id):
-            _log.warning("chunk %d comes again: the broker has lost its claim", chunk.id)
+        if chunk.id in self._holdings.works or self._ledger.has_ended(chunk.id):
+            self._refuse(chunk.id)
             return
         _log.debug("chunk %d of %d jobs", chunk.id, chunk.size, extra={"chunk": chunk.id})
         self._holdings.add(Work(chunk=chunk, claimed=now))
         self._dispatcher.start(now)
+
+    def _refuse(self, chunk: int) -> None:
+        """Run nothing twice: what has ended here is told once more, what is held will be told."""
+        _log.warning("chunk %d comes again: the broker has lost its claim", chunk)
+        if self._ledger.has_ended(chunk):
+            self._ledger.repeat_end(chunk)
 
     def _offer(self, now: float) -> dict[str, ResourceClass]:
         """Return the classes to claim of now: for free room, else ahead."""

@@ -131,12 +131,13 @@ class Ledger:
             Finished(chunk=work.chunk.id, jobs=work.ran, seconds=work.seconds),
         )
 
-    def ended_before(self, chunk: int) -> bool:
-        """Tell whether a chunk has ended here of late; the broker then hears of it once more."""
-        known = chunk in self._ended
-        if known:
-            self._put(Finished(chunk=chunk, jobs=0, seconds=0.0))
-        return known
+    def has_ended(self, chunk: int) -> bool:
+        """Tell whether a chunk has ended here of late."""
+        return chunk in self._ended
+
+    def repeat_end(self, chunk: int) -> None:
+        """Let the broker hear once more that a chunk has ended, as soon as what was said before."""
+        self._put(Finished(chunk=chunk, jobs=0, seconds=0.0))
 
     def tick(self, _now: float) -> None:
         """Try again what could not be written."""

@@ -32,7 +32,7 @@ def leave_a_thread() -> None:
 def leave_a_child() -> None:
     import subprocess  # noqa: PLC0415 - as in a job
 
-    subprocess.Popen(["sleep", "60"])  # noqa: S607 - any sleep
+    subprocess.Popen(["sleep", "600"])  # noqa: S607 - any sleep
 
 
 def leave_a_fork() -> None:
@@ -40,7 +40,7 @@ def leave_a_fork() -> None:
     import time  # noqa: PLC0415 - as in a job
 
     if os.fork() == 0:
-        time.sleep(60)
+        time.sleep(600)
 
 
 def leave_a_limit() -> None:
@@ -132,7 +132,7 @@ def test_what_a_slot_left_in_its_group_is_killed(agent: Agent) -> None:
     def run(x: int) -> int:
         import subprocess  # noqa: PLC0415 - as in a job
 
-        return subprocess.Popen(["sleep", "60"]).pid  # noqa: S607 - any sleep
+        return subprocess.Popen(["sleep", "600"]).pid  # noqa: S607 - any sleep
 
     template = agent.template(run)
     slot = template.fork()
@@ -271,7 +271,7 @@ def test_a_job_told_to_go_can_hand_itself_back(agent: Agent, tmp_path: Path) -> 
 
         signal.signal(signal.SIGTERM, go)
         ready.touch()
-        time.sleep(60)
+        time.sleep(600)
 
     slot = agent.slot(run)
     slot.order([(1,)])
@@ -313,7 +313,7 @@ def test_slots_die_with_their_template(agent: Agent) -> None:
     def wait(x: int) -> None:
         import time  # noqa: PLC0415 - as in a job
 
-        time.sleep(60)
+        time.sleep(600)
 
     template = agent.template(wait)
     slot = template.fork()

@@ -232,7 +232,7 @@ def test_an_alarm_does_not_reach_the_next_job(agent: Agent) -> None:
             signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
             signal.setitimer(signal.ITIMER_REAL, 1.0)
         else:
-            time.sleep(1.1)
+            time.sleep(1.1)  # beyond the alarm of the first
 
     slot = agent.slot(run)
     slot.run([(1,), (0,)])

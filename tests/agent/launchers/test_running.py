@@ -35,7 +35,7 @@ def test_a_command_that_waits_for_ever_is_ended_with_all_it_started(until: Until
 def test_what_a_command_leaves_behind_keeps_nobody_waiting_for_its_code(ends: str) -> None:
     began = time.monotonic()
 
-    said = Runner(patience=30.0)(["bash", "-c", f"setsid sleep 60 & echo $! 7; {ends}"])
+    said = Runner(patience=30.0)(["bash", "-c", f"setsid sleep 600 & echo $! 7; {ends}"])
 
     assert time.monotonic() - began < 20.0
     left, number = map(int, said.stdout.split())
@@ -47,7 +47,7 @@ def test_a_command_is_ended_also_where_what_it_left_behind_is_not() -> None:
     began = time.monotonic()
 
     with pytest.raises(LaunchPostponed, match="did not end within 5 s: left ") as caught:
-        Runner(patience=5.0)(["bash", "-c", "setsid sleep 60 & echo left $!; sleep 60"])
+        Runner(patience=5.0)(["bash", "-c", "setsid sleep 600 & echo left $!; sleep 600"])
 
     assert time.monotonic() - began < 50.0
     os.kill(int(caught.value.message.split()[-1]), signal.SIGKILL)

@@ -134,7 +134,7 @@ def test_it_takes_nothing_that_is_there_already_and_leaves_it_alone(
 def test_it_removes_what_an_agent_has_left_whose_processes_were_all_killed(
     kept: list[Kept], tmp_path: Path, until: Until
 ) -> None:
-    kept.append(Kept(tmp_path, "tell('ready')\ntime.sleep(60)"))
+    kept.append(Kept(tmp_path, "tell('ready')\ntime.sleep(600)"))
     kept[0].told("ready")
     processes = kept[0].processes
     strike(processes, signal.SIGSTOP)  # as if it were one blow
@@ -161,7 +161,7 @@ def test_a_pilot_that_raises_is_a_failure(kept: list[Kept], tmp_path: Path) -> N
 def test_it_passes_signals_on(kept: list[Kept], tmp_path: Path, number: signal.Signals) -> None:
     pilot = (
         f"signal.signal({int(number)}, lambda n, f: os._exit(40 + n))\n"
-        "tell('ready')\ntime.sleep(60)"
+        "tell('ready')\ntime.sleep(600)"
     )
     kept.append(Kept(tmp_path, pilot))
     kept[0].told("ready")
@@ -175,10 +175,10 @@ def test_it_ends_marked_processes_and_orphans_without_a_marker(
 ) -> None:
     pilot = f"""
 environment = {{**{MARKERS!r}, 'PATH': os.environ['PATH']}}
-marked = subprocess.Popen(['sleep', '60'], start_new_session=True, env=environment)
-deaf = 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)'
+marked = subprocess.Popen(['sleep', '600'], start_new_session=True, env=environment)
+deaf = 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)'
 deaf = subprocess.Popen([sys.executable, '-c', deaf], start_new_session=True)
-shell = f'setsid env -i sleep 60 & echo $! > {{here}}/orphan'
+shell = f'setsid env -i sleep 600 & echo $! > {{here}}/orphan'
 subprocess.run(['sh', '-c', shell])
 orphan = (here / 'orphan').read_text()
 tell('pids', f'{{marked.pid}} {{deaf.pid}} {{orphan}}')
@@ -193,7 +193,7 @@ os.kill(os.getpid(), 9)"""
 def test_when_it_dies_the_pilot_is_told(kept: list[Kept], tmp_path: Path) -> None:
     pilot = (
         "signal.signal(signal.SIGTERM, lambda n, f: (tell('told'), os._exit(0)))\n"
-        "tell('ready')\ntime.sleep(60)"
+        "tell('ready')\ntime.sleep(600)"
     )
     kept.append(Kept(tmp_path, pilot))
     kept[0].told("ready")
@@ -239,14 +239,14 @@ tell('left', left.pid)
 """
 
 
-DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"
 
 
 @pytest.mark.parametrize("how", [kill_group, kill_session], ids=["group", "session"])
 def test_what_jobs_left_is_ended_when_all_are_killed_at_once(
     kept: list[Kept], tmp_path: Path, until: Until, how: Callable[[int, int], None]
 ) -> None:
-    kept.append(Kept(tmp_path, leaves(DEAF) + "time.sleep(60)"))
+    kept.append(Kept(tmp_path, leaves(DEAF) + "time.sleep(600)"))
     left = int(kept[0].told("left"))
     processes = kept[0].processes
     assert len(processes) == 3
@@ -270,7 +270,7 @@ def test_what_jobs_left_is_ended_when_the_keeper_is_killed_over_it(
         "    pathlib.Path(sys.argv[2]).touch()\n"
         "signal.signal(15, kill_the_keeper)\n"
         "print(flush=True)\n"
-        "time.sleep(60)"
+        "time.sleep(600)"
     )
     pilot = "while not (here / 'die').exists():\n    time.sleep(0.01)\nos.kill(os.getpid(), 9)"
     kept.append(Kept(tmp_path, leaves(killer) + pilot))

@@ -78,11 +78,11 @@ def test_wait_statuses_in_words() -> None:
 
 
 def sleeps(pid: int) -> bool:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") == [b"sleep", b"60", b""]
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") == [b"sleep", b"600", b""]
 
 
 def test_a_process_tree_holds_children_that_left_the_session() -> None:
-    code = "import subprocess, time; subprocess.Popen(['setsid', 'sleep', '60']); time.sleep(60)"
+    code = "import subprocess, time; subprocess.Popen(['setsid', 'sleep', '600']); time.sleep(600)"
     marker = f"BATCHPILOT_SLOT=test:{os.getpid()}"
     name, _, value = marker.partition("=")
     root = subprocess.Popen(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from redis import Redis
 from tests.conftest import Until
@@ -13,7 +12,6 @@ from tests.end_to_end.edges_places.tools import OwnBroker, server_binary
 from tests.end_to_end.failures.conftest import Tell
 from tests.end_to_end.failures.tools import assert_each_done_once
 from tests.end_to_end.failures.work import brief
-from tests.testbed.hosts import free_port
 
 import batchpilot as bp
 
@@ -36,9 +34,8 @@ def with_others_data(broker: OwnBroker) -> None:
 
 
 def test_one_with_the_same_password_is_filled_and_what_others_keep_there_stays(
-    make_study: MakeStudy, make_broker: MakeBroker, until: Until, tell: Tell
+    make_study: MakeStudy, make_broker: MakeBroker, port: int, until: Until, tell: Tell
 ) -> None:
-    port = free_port("127.0.0.1")
     address = f"redis://127.0.0.1:{port}/0"
     broker = make_broker(port=port, address=address)
     registry = under_way(make_study, until)
@@ -55,13 +52,13 @@ def test_one_with_the_same_password_is_filled_and_what_others_keep_there_stays(
 
 
 def test_one_that_does_not_know_the_password_is_told_of_and_the_right_one_is_awaited(
-    make_study: MakeStudy, make_broker: MakeBroker, tmp_path: Path, until: Until, call: Call
+    make_study: MakeStudy, make_broker: MakeBroker, port: int, until: Until, call: Call
 ) -> None:
-    port = free_port("127.0.0.1")
     broker = make_broker("appendonly yes", port=port, address=f"redis://127.0.0.1:{port}/0")
     registry = under_way(make_study, until)
     broker.stop()
-    foreign = OwnBroker(server_binary(), tmp_path / "foreign", "requirepass other", port=port)
+    place = broker.home.with_name("foreign")
+    foreign = OwnBroker(server_binary(), place, "requirepass other", port=port)
     foreign.client = Redis(unix_socket_path=str(foreign.socket), password="other")  # noqa: S106 - of a server that lives for a test
     foreign.start()
     with_others_data(foreign)

@@ -17,13 +17,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import Until
 from tests.end_to_end.conftest import MakeStudy, script_environment
-from tests.end_to_end.monitoring.ports import port
 
 from batchpilot_broker.binaries import find_server
 from batchpilot_broker.paths import RegistryPaths
 
-
-__all__ = ["port"]
 
 PASSWORD = "correct horse"  # noqa: S105 - of a broker that lives for one test
 GRACE = 30.0

@@ -17,7 +17,7 @@ from batchpilot_broker.errors import BrokerRefused
 from batchpilot_broker.server import ensure_server
 
 from .conftest import Call, MakeBroker
-from .tools import free_port, oldest_redis, packaged_redis, server_binary
+from .tools import oldest_redis, packaged_redis, server_binary
 
 
 SERVERS: dict[str, tuple[Callable[[], Path | None], str]] = {
@@ -71,12 +71,12 @@ class Secured:
 
 
 @pytest.fixture
-def secured(make_broker: MakeBroker, tmp_path: Path) -> Secured:
+def secured(make_broker: MakeBroker, port: int, tmp_path: Path) -> Secured:
     """Give a broker that speaks TLS only, as `rediss://` has it."""
     binary = packaged_redis()
     if binary is None:
         pytest.skip("NOT TESTED: there is no Redis here that speaks TLS")
-    authority, port = trustme.CA(), free_port()
+    authority = trustme.CA()
     proof = authority.issue_cert("localhost", "127.0.0.1")
     files = {name: tmp_path / f"{name}.pem" for name in ("ca", "stranger", "chain", "key")}
     authority.cert_pem.write_to_path(files["ca"])
@@ -97,9 +97,8 @@ def secured(make_broker: MakeBroker, tmp_path: Path) -> Secured:
 
 
 def test_the_lectures_jobs_run_by_a_sites_broker_which_is_never_ended(
-    make_study: MakeStudy, make_broker: MakeBroker, call: Call
+    make_study: MakeStudy, make_broker: MakeBroker, port: int, call: Call
 ) -> None:
-    port = free_port()
     broker = make_broker("bind 127.0.0.1", port=port, address=f"redis://127.0.0.1:{port}/0")
     registry = make_study()
 

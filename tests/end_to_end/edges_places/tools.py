@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import selectors
 import shutil
 import signal
@@ -29,7 +28,6 @@ from batchpilot_broker.host import process_start
 
 PASSWORD = "a site's own password"  # noqa: S105 - of a server that lives for a test
 BLOCK = 1 << 16
-PORTS = (20_000, 26_000)
 
 
 def server_binary() -> Path:
@@ -118,14 +116,6 @@ class OwnBroker:
             return bool(self.client.ping())
         except (RedisError, OSError):
             return False
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens, of those that the kernel gives to nobody by itself."""
-    while True:
-        port = random.randrange(*PORTS)  # noqa: S311 - others are to draw another one
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class SlowLine:

@@ -10,7 +10,8 @@ import pytest
 from tests.end_to_end.edges_places.conftest import make_broker
 from tests.end_to_end.edges_places.tools import OwnBroker
 from tests.end_to_end.failures.conftest import gates, moments, tell
-from tests.testbed.hosts import Host, Network, free_port, missing
+from tests.testbed.hosts import Host, Network, missing
+from tests.testbed.ports import lent_port
 
 import batchpilot as bp
 from batchpilot.notices import BatchpilotWarning
@@ -56,10 +57,10 @@ def make_host(tmp_path: Path, network: Network) -> Iterator[MakeHost]:
 
 
 @pytest.fixture
-def broker(make_broker: Callable[..., OwnBroker], network: Network) -> OwnBroker:
+def broker(make_broker: Callable[..., OwnBroker], network: Network) -> Iterator[OwnBroker]:
     """Give a broker of the site that all hosts reach."""
-    port = free_port(network.address)
-    return make_broker(port=port, address=f"redis://{network.address}:{port}/0")
+    with lent_port(network.address) as port:
+        yield make_broker(port=port, address=f"redis://{network.address}:{port}/0")
 
 
 @pytest.fixture

@@ -16,11 +16,8 @@ from tests.end_to_end.conftest import MakeStudy
 import batchpilot as bp
 from batchpilot import control
 
-from .ports import port
 from .prometheus import Prometheus, started
 
-
-__all__ = ["port"]
 
 JOBS = 90
 CALM = 'sum(batchpilot_jobs{state=~"queued|running"})'

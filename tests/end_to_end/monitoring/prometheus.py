@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from .ports import lent_port
+from tests.testbed.ports import lent_port
 
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "prometheus"

@@ -18,6 +18,13 @@ from batchpilot_broker.paths import RegistryPaths
 
 BED = Path(__file__).parents[3] / "testbed" / "ssh-testbed"
 USER = "sshtester"
+CONFIG = """
+Include {bed}/ssh_config
+Host behind
+  HostName 127.0.0.3
+  ProxyJump host1
+"""
+"""What a user may have in `~/.ssh/config`: there host2 is called `behind`, too."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Hosts:
     @property
     def ssh(self) -> tuple[str, ...]:
         """Return the client."""
-        return ("ssh", "-F", str(self.directory / "ssh_config"))
+        return ("ssh", "-F", str(self.directory / "config"))
 
     def bed(self, verb: str, *words: str) -> None:
         """Do something to the hosts."""
@@ -47,6 +54,7 @@ def hosts() -> Iterator[Hosts]:
     options = ("-n", "2", "-u", USER, "--port", str(20000 + os.getpid() % 20000))
     try:
         found.bed("up", *options)
+        (found.directory / "config").write_text(CONFIG.format(bed=found.directory))
         for path in (found.paths.root, found.paths.allocations):
             path.mkdir(mode=0o700)
             os.chown(path, getpwnam(USER).pw_uid, -1)

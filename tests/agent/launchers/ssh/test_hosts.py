@@ -166,6 +166,20 @@ def test_nobody_knows_what_becomes_of_agents_on_a_silent_host(
     assert states(launcher, submitted) == [ElementState.RUNNING] * 2
 
 
+def test_a_host_behind_another_one_is_reached_as_the_users_configuration_says(
+    hosts: Hosts, launcher: SSHLauncher, started: Callable[..., Submitted]
+) -> None:
+    submitted = started(hosts=("behind",), agents=1)
+    hosts.bed("stop", "host1")
+    try:
+        found = states(launcher, submitted)
+    finally:
+        hosts.bed("start", "host1")
+
+    assert found == [ElementState.UNKNOWN]
+    assert states(launcher, submitted) == [ElementState.RUNNING]
+
+
 def test_what_a_host_says_is_kept(launcher: SSHLauncher) -> None:
     request = AllocationRequest(id="kept", pool="ssh", agents=1, command=AGENT, hosts=("no.host",))
     with pytest.raises(LaunchPostponed, match=r"no\.host"):
